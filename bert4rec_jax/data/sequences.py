@@ -1,0 +1,216 @@
+"""Interactions -> every user's history in time order, as integers, and the splits of it."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import polars as pl
+
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.vocab import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sequences:
+    """All users' histories, one after another (compressed sparse rows).
+
+    Attributes:
+        name: of the data set, as a run's report prints it.
+        items: int32 [actions], ids 1..n, each user's in time order.
+        offsets: int64 [users + 1]; user u has `items[offsets[u]:offsets[u + 1]]`.
+        users: raw user ids [users], in order of first appearance.
+        vocab: the catalogue; ids by falling frequency, ties by first appearance.
+        times: int64 or float64 [actions], as in the log; None where the log has none.
+    """
+
+    name: str
+    items: np.ndarray
+    offsets: np.ndarray
+    users: tuple[str, ...]
+    vocab: Vocabulary
+    times: np.ndarray | None = None
+
+    def history(self, user: int) -> np.ndarray:
+        """int32 view of one user's items, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """int64 [users]: rows of each user."""
+        return np.diff(self.offsets)
+
+    @functools.cached_property
+    def counts(self) -> np.ndarray:
+        """int64 [n + 1]: rows of each id over the whole log, held-out rows included; PAD has 0."""
+        return np.bincount(self.items, minlength=len(self.vocab) + 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cases:
+    """What is evaluated: the target is `history(user)[end]`, given `history(user)[:end]`.
+
+    Attributes:
+        users: int32 [cases], index into `Sequences.users`.
+        ends: int64 [cases], at least 1.
+    """
+
+    users: np.ndarray
+    ends: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Which rows train and which are held out.
+
+    Attributes:
+        train_ends: int64 [users]; the first `train_ends[u]` items of u are training rows.
+        valid: for choosing a checkpoint.
+        test: for the report.
+    """
+
+    train_ends: np.ndarray
+    valid: Cases
+    test: Cases
+
+
+def build(
+    frame: pl.DataFrame, *, name: str, min_item_count: int = 1, min_user_count: int = 1
+) -> Sequences:
+    """Filters, orders and numbers a log.
+
+    One pass of each filter, items first and then users on what is left: the canonical ml-1m is
+    (5, 5), beauty (1, 5). Rows that repeat a user and an item are kept. Equal times of one user
+    stay in the order of the file, on which a quarter of ml-1m's test items depends.
+
+    Args:
+        frame: user, item, time, as `interactions.read` returns it.
+        name: of the data set.
+        min_item_count: items with fewer rows are dropped.
+        min_user_count: users with fewer rows, among those left, are dropped.
+
+    Raises:
+        UserError: fewer than two items are left, so there is nothing to rank.
+    """
+    rows = frame
+    if min_item_count > 1:
+        rows = rows.filter(pl.len().over("item") >= min_item_count)
+    if min_user_count > 1:
+        rows = rows.filter(pl.len().over("user") >= min_user_count)
+    # Strings become integers before the sort: it then moves 4 bytes a row.
+    users = rows.select(pl.col("user").unique(maintain_order=True)).with_row_index("row")
+    items = (
+        rows.group_by("item", maintain_order=True)
+        .len()
+        .sort("len", descending=True, maintain_order=True)
+        .with_row_index("id", offset=1)
+    )
+    if len(items) < 2:
+        raise UserError(
+            f"{name}: {len(rows)} of {len(frame)} rows, {len(users)} users and {len(items)} items "
+            f"are left with min_item_count {min_item_count} and min_user_count {min_user_count}; "
+            "2 items are needed: lower data.min_item_count or data.min_user_count"
+        )
+    rows = (
+        rows.lazy()
+        .join(users.lazy(), on="user", how="left", maintain_order="left")
+        .join(items.lazy(), on="item", how="left", maintain_order="left")
+        .select("row", "id", "time")
+        .sort("row", "time", maintain_order=True)
+        .collect()
+    )
+    lengths = np.bincount(rows["row"].to_numpy(), minlength=len(users))
+    return Sequences(
+        name=name,
+        items=rows["id"].to_numpy().astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        users=tuple(users["user"]),
+        vocab=Vocabulary(tuple(items["item"])),
+        times=None if rows["time"].null_count() else rows["time"].to_numpy(),
+    )
+
+
+def statistics(sequences: Sequences) -> dict[str, int | float]:
+    """The data set in numbers, as in the paper's Table 1.
+
+    `repeats` counts the rows whose user has the same item in an earlier row.
+    """
+    users, items = len(sequences.users), len(sequences.vocab)
+    actions, lengths = len(sequences.items), sequences.lengths
+    pairs = np.repeat(np.arange(users), lengths) * (items + 1) + sequences.items
+    pairs.sort()
+    return {
+        "users": users,
+        "items": items,
+        "actions": actions,
+        "length_mean": float(lengths.mean()),
+        "length_min": int(lengths.min()),
+        "length_median": float(np.median(lengths)),
+        "length_max": int(lengths.max()),
+        "density": actions / (users * items),
+        "repeats": int(np.count_nonzero(pairs[1:] == pairs[:-1])),
+    }
+
+
+def leave_one_out(sequences: Sequences, *, train_on_valid: bool = False) -> Split:
+    """The paper's split: each user's last item is for test, the one before for validation.
+
+    Users with fewer than 3 rows give all of them to training and are not evaluated, as in the
+    original code (util.py, lines 28-31).
+
+    Args:
+        sequences: all rows.
+        train_on_valid: train on the validation items too, as the original code does
+            (gen_data_fin.py, lines 543-546); validation figures are then not honest.
+
+    Raises:
+        UserError: no user has 3 rows.
+    """
+    lengths = sequences.lengths
+    users = np.flatnonzero(lengths >= 3)
+    if not len(users):
+        raise UserError(
+            f"{sequences.name}: no user has 3 or more rows (the longest has {lengths.max()}), "
+            "so nobody can be evaluated; give a log with longer histories"
+        )
+    train_ends = lengths.copy()
+    train_ends[users] -= 1 if train_on_valid else 2
+    return Split(train_ends, _cases(users, lengths - 2), _cases(users, lengths - 1))
+
+
+def global_time_split(sequences: Sequences, *, at: float, train_on_valid: bool = False) -> Split:
+    """Trains on what happened before a moment, tests on each user's first item from it on.
+
+    No training row is later than any test item, which leave-one-out does not promise: there
+    one user's training rows can be later than another user's test item. The ids (by frequency)
+    still come from the whole log, as does `Sequences.counts`.
+
+    Users without rows before the moment have no history to rank from, and are not tested. The last
+    item before it is for validation, where another comes before that.
+
+    Args:
+        sequences: all rows, with times.
+        at: the moment, in the log's own unit of time; rows at it are test rows.
+        train_on_valid: train on the validation items too.
+
+    Raises:
+        UserError: the log has no times, or nobody has rows on both sides of the moment.
+    """
+    times = sequences.times
+    if times is None:
+        raise UserError(f"{sequences.name}: has no times, so it cannot be split at one")
+    before = np.add.reduceat(times < at, sequences.offsets[:-1], dtype=np.int64)
+    tested = np.flatnonzero((before >= 1) & (before < sequences.lengths))
+    if not len(tested):
+        raise UserError(
+            f"{sequences.name}: no user has rows both before and from time {at} on; "
+            f"choose one within {times.min()} to {times.max()}"
+        )
+    validated = np.flatnonzero(before >= 2)
+    train_ends = before.copy()
+    if not train_on_valid:
+        train_ends[validated] -= 1
+    return Split(train_ends, _cases(validated, before - 1), _cases(tested, before))
+
+
+def _cases(users: np.ndarray, ends: np.ndarray) -> Cases:
+    return Cases(users.astype(np.int32), ends[users])

@@ -1,0 +1,182 @@
+"""The bidirectional Transformer encoder (paper, sections 3.2 to 3.5) in Flax."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bert4rec_jax.dropout import dropout
+
+# BERT's initialiser: a normal of deviation 0.02 cut at two deviations (modeling.py, 371-373).
+_INIT = nn.initializers.truncated_normal(stddev=0.02)
+# 0.02 suits BERT's width 768. At d = 64 the same scheme would be 0.125, and with 0.02 attention
+# starts nearly uniform and stays so for thousands of steps; Xavier's scale follows the width.
+KERNEL_INITS = {"bert": _INIT, "xavier": nn.initializers.xavier_uniform()}
+
+
+class Encoder(nn.Module):
+    """Item ids -> one hidden vector per position, and the scores of all items for any of them.
+
+    A row may hold several histories, told apart by `segments`; attention never crosses from one
+    to another, so a packed row gives exactly what its histories give alone.
+
+    Attributes:
+        items: n, the size of the catalogue.
+        max_length: N, the longest window; the size of the position table.
+        hidden: d.  layers: L.  heads: h, a divisor of d.
+        feed_forward: inner width of the feed-forward network over d (paper: 4).
+        dropout: rate on the embeddings and on every sublayer's output.
+        attention_dropout: rate on the attention probabilities.
+        kernel_init: a key of KERNEL_INITS, for the dense kernels; embeddings are always "bert".
+        dtype: of activations and matrix products; parameters, LayerNorm statistics, softmax and
+            loss are float32 always.
+    """
+
+    items: int
+    max_length: int
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 2
+    feed_forward: int = 4
+    dropout: float = 0.2
+    attention_dropout: float = 0.2
+    kernel_init: str = "bert"
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        self.item_embedding = self.param("item_embedding", _INIT, (self.items, self.hidden))
+        self.mask_embedding = self.param("mask_embedding", _INIT, (self.hidden,))
+        self.position_embedding = self.param(
+            "position_embedding", _INIT, (self.max_length, self.hidden)
+        )
+        self.embedding_norm = _layer_norm(self.dtype)
+        self.block = [
+            Block(
+                heads=self.heads,
+                inner=self.feed_forward * self.hidden,
+                dropout=self.dropout,
+                attention_dropout=self.attention_dropout,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+            )
+            for _ in range(self.layers)
+        ]
+        self.output_dense = _dense(self.hidden, self.kernel_init, self.dtype)
+        self.output_norm = _layer_norm(self.dtype)
+        self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.items,))
+
+    def __call__(
+        self,
+        ids: jax.Array,
+        segments: jax.Array,
+        positions: jax.Array,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Hidden vectors [B, N, d] of ids, segments and positions, int32 [B, N] each.
+
+        With `train`, dropout draws from the "dropout" key.
+        """
+        # PAD has no row: what stands at padding is never attended to and never predicted.
+        table = self.item_embedding.astype(self.dtype)
+        x = jnp.take(table, ids - 1, axis=0, mode="clip")  # [B, N, d]
+        is_mask = ids == self.items + 1
+        x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
+        x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
+        x = self._drop(self.embedding_norm(x), train)
+        for block in self.block:
+            x = block(x, segments, train)
+        return x
+
+    def transform(self, hidden: jax.Array) -> jax.Array:
+        """The output layer before the tied table (equation 7; the code adds the LayerNorm).
+
+        Takes and returns [..., d]; its product with `item_table` are the scores.
+        """
+        return self.output_norm(nn.gelu(self.output_dense(hidden), approximate=False))
+
+    def item_table(self) -> tuple[jax.Array, jax.Array]:
+        """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
+        return self.item_embedding, self.output_bias
+
+    def _drop(self, x, train):
+        return dropout(self.make_rng("dropout"), x, self.dropout) if train else x
+
+
+class Block(nn.Module):
+    """One post-LayerNorm Transformer block (section 3.3)."""
+
+    heads: int
+    inner: int
+    dropout: float
+    attention_dropout: float
+    kernel_init: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
+        def drop(y):
+            return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
+
+        def dense(features, name):
+            return _dense(features, self.kernel_init, self.dtype, name)
+
+        width = x.shape[-1]
+        qkv = dense(3 * width, "qkv")(x)
+        attended = attention(
+            qkv,
+            segments,
+            heads=self.heads,
+            dropout_key=self.make_rng("dropout") if train else None,
+            dropout_rate=self.attention_dropout,
+        )
+        attended = dense(width, "attention_out")(attended)
+        x = _layer_norm(self.dtype, "attention_norm")(x + drop(attended))
+
+        inner = nn.gelu(dense(self.inner, "feed_forward_in")(x), approximate=False)
+        outer = dense(width, "feed_forward_out")(inner)
+        return _layer_norm(self.dtype, "feed_forward_norm")(x + drop(outer))
+
+
+def attention(
+    qkv: jax.Array,
+    segments: jax.Array,
+    *,
+    heads: int,
+    dropout_key: jax.Array | None,
+    dropout_rate: float,
+) -> jax.Array:
+    """Multi-head scaled dot-product attention within each segment, to both sides.
+
+    Args:
+        qkv: [B, N, 3d], queries, keys and values one after another, each split into heads.
+        segments: int32 [B, N], 0 for padding.
+        dropout_key: None leaves the probabilities as they are.
+
+    Returns:
+        [B, N, d].
+    """
+    batch, length, width = qkv.shape
+    qkv = qkv.reshape(batch, length, 3, heads, width // 3 // heads)
+    q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # three of [B, h, N, d/h]
+    logits = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
+    logits = logits * q.shape[-1] ** -0.5
+    visible = (segments[:, None, :, None] == segments[:, None, None, :]) & (
+        segments[:, None, None, :] > 0
+    )
+    # Finite, as in the original: a padding query sees nothing, and -inf would make it NaN.
+    probabilities = jax.nn.softmax(jnp.where(visible, logits, -1e9), axis=-1).astype(qkv.dtype)
+    if dropout_key is not None:
+        probabilities = dropout(dropout_key, probabilities, dropout_rate)
+    context = jnp.einsum("bhqk,bhkc->bhqc", probabilities, v)
+    return jnp.swapaxes(context, 1, 2).reshape(batch, length, width // 3)  # [B, N, d]
+
+
+def _dense(features, kernel_init, dtype, name=None):
+    return nn.Dense(features, kernel_init=KERNEL_INITS[kernel_init], dtype=dtype, name=name)
+
+
+def _layer_norm(dtype, name=None):
+    # The one-pass variance E[x^2] - E[x]^2 loses digits; 1e-12 is TensorFlow's contrib epsilon.
+    return nn.LayerNorm(epsilon=1e-12, use_fast_variance=False, dtype=dtype, name=name)

@@ -1,0 +1,65 @@
+"""What a user is judged on, as fixed-shape arrays: the model's input and the items already seen."""
+
+import numpy as np
+
+from bert4rec_jax.data.sequences import Sequences
+
+
+def model_inputs(
+    sequences: Sequences,
+    users: np.ndarray,
+    ends: np.ndarray,
+    *,
+    max_length: int,
+    append_mask: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The last items before `ends`, left-aligned, and behind them MASK where the model needs it.
+
+    Args:
+        users: int [B], index into `sequences.users`.
+        ends: int [B], how many of the user's items the model may know.
+        max_length: N; with `append_mask` the last N - 1 items and MASK, else the last N items.
+
+    Returns:
+        items int32 [B, N] with zeros on the right, and length int32 [B], MASK counted.
+    """
+    known = np.minimum(ends, max_length - append_mask)
+    items = _ragged(sequences.items, sequences.offsets[users] + ends - known, known, max_length)
+    if append_mask:
+        items[np.arange(len(items)), known] = sequences.vocab.mask_id
+    return items, (known + append_mask).astype(np.int32)
+
+
+class SeenItems:
+    """Every user's distinct items, each with the place of its first occurrence.
+
+    Attributes:
+        longest: the most distinct items any user has, the width H of what is returned below.
+    """
+
+    def __init__(self, sequences: Sequences):
+        n_ids = len(sequences.vocab) + 1
+        lengths = np.diff(sequences.offsets)
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        distinct, row = np.unique(owner * n_ids + sequences.items, return_index=True)
+        self._items = (distinct % n_ids).astype(np.int32)
+        self._first = row - sequences.offsets[distinct // n_ids]
+        self._counts = np.bincount(distinct // n_ids, minlength=len(lengths))
+        self._offsets = np.cumsum(self._counts) - self._counts
+        self.longest = int(self._counts.max())
+
+    def ever(self, users: np.ndarray) -> np.ndarray:
+        """All of the users' distinct items: int32 ids [B, H], zeros on the right."""
+        return _ragged(self._items, self._offsets[users], self._counts[users], self.longest)
+
+    def before(self, users: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The users' distinct items among their first `ends`: int32 ids [B, H], zeros anywhere."""
+        first = _ragged(self._first, self._offsets[users], self._counts[users], self.longest)
+        return np.where(first < ends[:, None], self.ever(users), 0)
+
+
+def _ragged(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+    """Rows `flat[start : start + length]` as one array [B, width] with zeros on the right."""
+    column = np.arange(width)
+    index = np.minimum(starts[:, None] + column, len(flat) - 1)
+    return np.where(column < lengths[:, None], flat[index], 0)

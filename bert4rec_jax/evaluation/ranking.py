@@ -1,0 +1,252 @@
+"""The vectorised evaluator: every protocol's ranks from one forward pass a user."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert4rec_jax.data.sequences import Cases, Sequences
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.evaluation.inputs import SeenItems, model_inputs
+from bert4rec_jax.evaluation.negatives import SAMPLED_PROTOCOLS
+from bert4rec_jax.vocab import PAD
+
+FULL_PROTOCOLS = ("full", "full_with_history")
+PROTOCOLS = SAMPLED_PROTOCOLS + FULL_PROTOCOLS
+
+# Scores of the whole catalogue that exist at one time: 128 MiB of float32.
+SCORES_AT_ONCE = 2**25
+
+
+class Scorer(NamedTuple):
+    """A model as the evaluator sees it: pure functions; the score of item i is
+    `query . table[i - 1] + bias[i - 1]`.
+
+    Attributes:
+        encode: (params, items int32 [B, N], length int32 [B]) -> query float32 [B, d].
+        item_table: params -> (table float32 [n, d], bias float32 [n]).
+        append_mask: whether MASK follows the history in the input.
+    """
+
+    encode: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    item_table: Callable[[Any], tuple[jax.Array, jax.Array]]
+    append_mask: bool
+
+
+def popularity_scorer(counts: np.ndarray) -> tuple[Scorer, dict[str, jax.Array]]:
+    """The popularity baseline: every user is offered the items with the most rows.
+
+    Args:
+        counts: int [n + 1], training rows of each id, below 2**24 each so that float32 is exact.
+
+    Returns:
+        the scorer and its params.
+    """
+    scorer = Scorer(
+        encode=lambda params, items, length: jnp.ones((len(items), 1)),
+        item_table=lambda params: (params["counts"][:, None], jnp.zeros(len(params["counts"]))),
+        append_mask=False,
+    )
+    return scorer, {"counts": jnp.asarray(counts[1:], jnp.float32)}
+
+
+class Ranker:
+    """Ranks each case's true item among its candidates, and recommends unseen items.
+
+    The rank is the number of other candidates that score at least as high as the true item.
+    `full` leaves out the items the user had before (not the true item, should it be one of
+    them); `full_with_history` leaves out nothing.
+
+    Args:
+        scorer: the model.
+        sequences: the log; its catalogue is what is ranked.
+        seen: `SeenItems(sequences)`, shared with whoever draws negatives.
+        protocols: those of PROTOCOLS that are wanted.
+        max_length: N, the length of the model's input.
+        batch_size: users at a time; halved until their scores of the whole catalogue, where a
+            protocol needs them, keep to SCORES_AT_ONCE.
+        map_over_devices: compiles a pure function of (params, batch) whose batch and results are
+            dicts of arrays [batch_size, ...]; a mesh may split those over its devices.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        sequences: Sequences,
+        seen: SeenItems,
+        *,
+        protocols: tuple[str, ...],
+        max_length: int,
+        batch_size: int = 256,
+        map_over_devices: Callable[[Callable], Callable] = jax.jit,
+    ):
+        if unknown := set(protocols) - set(PROTOCOLS):
+            raise UserError(f"unknown protocol {min(unknown)}; known are {', '.join(PROTOCOLS)}")
+        self._scorer, self._sequences, self._seen = scorer, sequences, seen
+        self._protocols, self._max_length = protocols, max_length
+        self._batch_size, self._scoring_batch_size = batch_size, batch_size
+        while self._scoring_batch_size * len(sequences.vocab) > SCORES_AT_ONCE:
+            self._scoring_batch_size //= 2
+        if self._scoring_batch_size == 0:
+            raise UserError(f"a catalogue of {len(sequences.vocab)} items is too large to rank")
+        self._map_over_devices = map_over_devices
+        self._rank = map_over_devices(lambda params, batch: rank_batch(scorer, params, batch))
+        self._top_k = {}
+
+    def ranks(
+        self, params: Any, cases: Cases, negatives: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Ranks under every protocol of this ranker.
+
+        Args:
+            params: the model's, as `scorer` takes them.
+            negatives: sampled protocol -> int32 ids [cases, count]; others are not read.
+
+        Returns:
+            protocol -> int32 ranks [cases], 0 = best, in the order of `cases`.
+
+        Raises:
+            UserError: a score is NaN; names the user.
+        """
+        sequences, whole = self._sequences, set(self._protocols) & set(FULL_PROTOCOLS)
+        sampled = {name: negatives[name] for name in self._protocols if name in SAMPLED_PROTOCOLS}
+        targets = sequences.items[sequences.offsets[cases.users] + cases.ends]
+        results = []
+        for rows in _batches(
+            len(cases.users), self._scoring_batch_size if whole else self._batch_size
+        ):
+            batch = self._inputs(cases, rows) | {"target": targets[rows]}
+            batch["negatives"] = {name: items[rows] for name, items in sampled.items()}
+            if whole:
+                batch["seen"] = self._seen.before(cases.users[rows], cases.ends[rows])
+            results.append(self._rank(params, batch))
+        columns = _gather(results, len(cases.users))
+        self._refuse_nan(columns["nan"], cases)
+        return {name: columns[name] for name in self._protocols}
+
+    def top_k(self, params: Any, cases: Cases, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items that each user has not had before `ends`; there need be no true item.
+
+        Returns:
+            items int32 [cases, k], best first, PAD where fewer than k are left, and their scores
+            float32 [cases, k]. Equal scores are in the order of the ids: frequent items first.
+
+        Raises:
+            UserError: a score is NaN, and names the user; or the catalogue has fewer than k items.
+        """
+        if k > len(self._sequences.vocab):
+            raise UserError(f"the {k} best of only {len(self._sequences.vocab)} items: lower k")
+        if k not in self._top_k:
+            self._top_k[k] = self._map_over_devices(
+                lambda params, batch: top_k_batch(self._scorer, params, batch, k=k)
+            )
+        results = []
+        for rows in _batches(len(cases.users), self._scoring_batch_size):
+            batch = self._inputs(cases, rows)
+            batch["seen"] = self._seen.before(cases.users[rows], cases.ends[rows])
+            results.append(self._top_k[k](params, batch))
+        columns = _gather(results, len(cases.users))
+        self._refuse_nan(columns["nan"], cases)
+        return columns["items"], columns["scores"]
+
+    def _inputs(self, cases: Cases, rows: np.ndarray) -> dict[str, np.ndarray]:
+        items, length = model_inputs(
+            self._sequences,
+            cases.users[rows],
+            cases.ends[rows],
+            max_length=self._max_length,
+            append_mask=self._scorer.append_mask,
+        )
+        return {"items": items, "length": length}
+
+    def _refuse_nan(self, nan: np.ndarray, cases: Cases) -> None:
+        if nan.any():
+            user = self._sequences.users[cases.users[int(np.argmax(nan))]]
+            raise UserError(
+                f"user {user}: scores are NaN ({nan.sum()} of {nan.size} users); the "
+                "training has diverged: take an earlier checkpoint or a lower rate"
+            )
+
+
+def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]:
+    """Ranks a batch of users under all protocols that `batch` has the means for. Pure.
+
+    Args:
+        batch: items [B, N], length [B], target [B], negatives {protocol: [B, count]} and, where
+            the whole catalogue is ranked, seen [B, H]: distinct ids in any order, PAD ignored.
+
+    Returns:
+        int32 ranks [B] by protocol, and "nan", bool [B]: whether a score was NaN.
+    """
+    query = scorer.encode(params, batch["items"], batch["length"])
+    table, bias = scorer.item_table(params)
+    target = batch["target"][:, None]
+
+    if "seen" in batch:
+        scores = catalogue_scores(query, table, bias)
+
+        def score(items):
+            return jnp.take_along_axis(scores, items - 1, axis=1)
+
+        true = score(target)
+        others = (scores >= true).sum(axis=1) - 1
+        seen = (batch["seen"] != PAD) & (batch["seen"] != target) & (score(batch["seen"]) >= true)
+        ranks = {"full": others - seen.sum(axis=1), "full_with_history": others}
+        nan = jnp.isnan(scores).any(axis=1)
+    else:
+
+        def score(items):
+            rows = table[items - 1]  # [B, candidates, d]
+            dots = jnp.einsum("bd,bcd->bc", query, rows, precision="highest")
+            return dots + bias[items - 1]
+
+        true = score(target)
+        ranks = {}
+        nan = jnp.isnan(true).any(axis=1)
+
+    for protocol, items in batch["negatives"].items():
+        sampled = score(items)
+        ranks[protocol] = (sampled >= true).sum(axis=1)
+        nan |= jnp.isnan(sampled).any(axis=1)
+    return {name: rank.astype(jnp.int32) for name, rank in ranks.items()} | {"nan": nan}
+
+
+def top_k_batch(scorer: Scorer, params: Any, batch: dict, *, k: int) -> dict[str, jax.Array]:
+    """The k best unseen items of a batch of users. Pure.
+
+    Args:
+        batch: items [B, N], length [B] and seen [B, H] as for `rank_batch`.
+
+    Returns:
+        items int32 [B, k] and scores float32 [B, k], best first, and nan, bool [B].
+    """
+    query = scorer.encode(params, batch["items"], batch["length"])
+    scores = catalogue_scores(query, *scorer.item_table(params))
+    nan = jnp.isnan(scores).any(axis=1)
+    rows = jnp.arange(len(scores))[:, None]
+    column = jnp.where(batch["seen"] == PAD, scores.shape[1], batch["seen"] - 1)
+    unseen = scores.at[rows, column].set(-jnp.inf, mode="drop")
+    best, index = jax.lax.top_k(unseen, k)
+    items = jnp.where(best == -jnp.inf, PAD, index + 1).astype(jnp.int32)
+    return {"items": items, "scores": best, "nan": nan}
+
+
+def catalogue_scores(query: jax.Array, table: jax.Array, bias: jax.Array) -> jax.Array:
+    """Scores float32 [B, n] of the whole catalogue: the one array of users x items."""
+    # "highest" because accelerators otherwise round float32 factors to 10 or 7 bits, which is
+    # enough to exchange neighbours in a ranking.
+    return jnp.matmul(query, table.T, precision="highest") + bias[None, :]
+
+
+def _batches(cases: int, size: int) -> Iterator[np.ndarray]:
+    """Row numbers, always `size` at a time: the last batch repeats the last row."""
+    for start in range(0, cases, size):
+        yield np.minimum(np.arange(start, start + size), cases - 1)
+
+
+def _gather(results: list[dict[str, jax.Array]], cases: int) -> dict[str, np.ndarray]:
+    """All batches' results in one transfer, without the last batch's repeated rows."""
+    results = jax.device_get(results)
+    return {name: np.concatenate([r[name] for r in results])[:cases] for name in results[0]}

@@ -1,0 +1,116 @@
+"""Cross-entropy over the whole catalogue, as a sum and a weight, never a mean of means.
+
+Under data parallelism devices hold different numbers of masked items; only sums can be added up.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Logits held at once, in numbers: 16 Mi float32 are 64 MiB. Small enough to stay near the cache and
+# to keep memory flat in catalogue size, large enough that a block's matrix product is efficient.
+LOGITS_AT_ONCE = 1 << 24
+
+
+def pick_weighted(weights: jax.Array, *, budget: int) -> tuple[jax.Array, jax.Array]:
+    """Indices of the positions that count, gathered for the whole batch under one static budget.
+
+    Args:
+        weights: float32 [P], zero where a position does not count.
+        budget: a bound on the number of non-zero weights.
+
+    Returns:
+        (indices int32 [budget], weights float32 [budget]); unused places point to 0 with weight 0.
+    """
+    (indices,) = jnp.nonzero(weights, size=budget, fill_value=len(weights))
+    used = indices < len(weights)
+    indices = jnp.where(used, indices, 0).astype(jnp.int32)
+    return indices, jnp.where(used, weights[indices], 0.0)
+
+
+def softmax_cross_entropy(
+    hidden: jax.Array,
+    table: jax.Array,
+    bias: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+) -> jax.Array:
+    """Weighted sum over positions of -log softmax(hidden table^T + bias)[label], float32 scalar.
+
+    The [positions, items] logits are never stored: positions are taken in blocks, and each block's
+    gradient is formed while its logits are at hand (so nothing is recomputed in the backward pass).
+    Logits and softmax are float32 whatever the dtype of `hidden`.
+
+    Args:
+        hidden: [M, d]; table: [n, d], row i is item id i + 1; bias: [n].
+        labels: int32 [M], ids 1..n (anything where the weight is 0).
+        weights: float32 [M]; a block of zeros costs as much as any other but adds nothing.
+    """
+    positions, items = hidden.shape[0], table.shape[0]
+    block = max(1, min(positions, LOGITS_AT_ONCE // items))
+    padding = -positions % block
+    blocks = (positions + padding) // block
+
+    def in_blocks(x):
+        x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(blocks, block, *x.shape[1:])
+
+    classes = jnp.maximum(labels - 1, 0)
+    return _cross_entropy_sum(
+        in_blocks(hidden), table, bias, in_blocks(classes), in_blocks(weights)
+    )
+
+
+def _block_logits(hidden, table, bias):
+    product = jnp.dot(hidden, table.T, preferred_element_type=jnp.float32)
+    return product + bias.astype(jnp.float32)[None, :]
+
+
+@jax.custom_vjp
+def _cross_entropy_sum(hidden, table, bias, classes, weights):
+    def block_sum(block):
+        h, c, w = block
+        logits = _block_logits(h, table, bias)
+        label_logit = jnp.take_along_axis(logits, c[:, None], axis=1)[:, 0]
+        return jnp.sum(w * (jax.nn.logsumexp(logits, axis=1) - label_logit))
+
+    return jnp.sum(jax.lax.map(block_sum, (hidden, classes, weights)))
+
+
+def _cross_entropy_forward(hidden, table, bias, classes, weights):
+    def block_step(sums, block):
+        loss, d_table, d_bias = sums
+        h, c, w = block
+        logits = _block_logits(h, table, bias)
+        peak = jnp.max(logits, axis=1, keepdims=True)
+        exps = jnp.exp(logits - peak)
+        total = jnp.sum(exps, axis=1, keepdims=True)
+        label_logit = jnp.take_along_axis(logits, c[:, None], axis=1)
+        loss += jnp.sum(w[:, None] * (jnp.log(total) + peak - label_logit))
+        is_label = jnp.arange(logits.shape[1])[None, :] == c[:, None]
+        d_logits = exps * (w[:, None] / total) - jnp.where(is_label, w[:, None], 0.0)
+        d_bias += jnp.sum(d_logits, axis=0)
+        d_logits = d_logits.astype(h.dtype)
+        d_table += jnp.dot(d_logits.T, h, preferred_element_type=jnp.float32)
+        return (loss, d_table, d_bias), jnp.dot(d_logits, table)
+
+    # Zeros derived from an input, not constants: under shard_map they vary over devices as it does.
+    zero = jnp.sum(weights) * 0.0
+    start = (
+        zero,
+        jnp.zeros(table.shape, jnp.float32) + zero,
+        jnp.zeros(bias.shape, jnp.float32) + zero,
+    )
+    (loss, d_table, d_bias), d_hidden = jax.lax.scan(block_step, start, (hidden, classes, weights))
+    return loss, (d_hidden, d_table.astype(table.dtype), d_bias.astype(bias.dtype), weights)
+
+
+def _cross_entropy_backward(residuals, g):
+    d_hidden, d_table, d_bias, weights = residuals
+    scale = functools.partial(jax.tree.map, lambda x: (x * g).astype(x.dtype))
+    d_hidden, d_table, d_bias = scale((d_hidden, d_table, d_bias))
+    return d_hidden, d_table, d_bias, None, jnp.zeros_like(weights)
+
+
+_cross_entropy_sum.defvjp(_cross_entropy_forward, _cross_entropy_backward)

@@ -1,0 +1,125 @@
+"""What a config must satisfy before anything is built, and when a saved run may be gone on with."""
+
+import pathlib
+from typing import Any
+
+from bert4rec_jax.errors import UserError
+
+
+def _positive(value) -> bool:
+    return value > 0
+
+
+def _not_negative(value) -> bool:
+    return value >= 0
+
+
+def _rate(value) -> bool:
+    return 0 <= value < 1
+
+
+def _share(value) -> bool:
+    return 0 <= value <= 1
+
+
+# Setting -> (what it must satisfy, in words).
+_RULES = {
+    "model.max_length": (lambda n: n >= 2, "at least 2"),
+    "model.hidden": (_positive, "positive"),
+    "model.layers": (_positive, "positive"),
+    "model.heads": (_positive, "positive"),
+    "model.feed_forward": (_positive, "positive"),
+    "model.dropout": (_rate, "in [0, 1)"),
+    "model.attention_dropout": (_rate, "in [0, 1)"),
+    "model.kernel_init": (("bert", "xavier").__contains__, "bert or xavier"),
+    "model.dtype": (("float32", "bfloat16").__contains__, "float32 or bfloat16"),
+    "masking.proportion": (lambda p: 0 < p <= 1, "in (0, 1]"),
+    "masking.budget": (_positive, "positive"),
+    "masking.last_only_rate": (_share, "in [0, 1]"),
+    "masking.mask_rate": (_share, "in [0, 1]"),
+    "masking.static_copies": (_not_negative, "not negative"),
+    "masking.stride": (_positive, "positive"),
+    "optimizer.learning_rate": (_positive, "positive"),
+    "optimizer.schedule": (
+        ("linear", "cosine", "constant").__contains__,
+        "linear, cosine or constant",
+    ),
+    "optimizer.warmup_steps": (_not_negative, "not negative"),
+    "optimizer.weight_decay": (_not_negative, "not negative"),
+    "optimizer.clip_norm": (_positive, "positive"),
+    "optimizer.b1": (_rate, "in [0, 1)"),
+    "optimizer.b2": (_rate, "in [0, 1)"),
+    "optimizer.eps": (_positive, "positive"),
+    "train.steps": (_positive, "positive"),
+    "train.batch_size": (_positive, "positive"),
+    "train.log_every": (_positive, "positive"),
+    "train.eval_every": (_positive, "positive"),
+    "train.checkpoint_minutes": (_positive, "positive"),
+    "train.patience": (_not_negative, "not negative"),
+    "eval.batch_size": (_positive, "positive"),
+    "eval.ks": (lambda ks: len(ks) > 0 and min(ks) > 0, "positive numbers"),
+    "mesh.data": (_not_negative, "not negative (0: all devices)"),
+}
+
+# What may differ between the command that began a run and the one that goes on with it.
+_FREE = ("data.path", "data.cache", "eval", "mesh", "train.steps", "train.patience")
+_FREE += ("train.log_every", "train.eval_every", "train.checkpoint_minutes")
+
+
+def check(config) -> None:
+    """UserError for the first setting whose value makes no sense; names it and what it must be."""
+    for name, (holds, words) in _RULES.items():
+        section, key = name.split(".")
+        value = config[section][key]
+        if not holds(value):
+            raise UserError(f"{name} {value!r} must be {words}")
+    model, data, train = config.model, config.data, config.train
+    if model.name != "bert4rec":
+        raise UserError(f"model.name {model.name!r} is unknown; there is bert4rec")
+    if model.hidden % model.heads:
+        raise UserError(
+            f"model.hidden {model.hidden} is not divisible by model.heads {model.heads}"
+        )
+    protocol, _, metric = train.select_by.partition("/")
+    metrics = [f"HR@{k}" for k in config.eval.ks] + [f"NDCG@{k}" for k in config.eval.ks if k > 1]
+    if protocol not in config.eval.protocols or metric not in [*metrics, "MRR"]:
+        raise UserError(
+            f"train.select_by {train.select_by!r} is not PROTOCOL/METRIC with a protocol of "
+            f"eval.protocols ({', '.join(config.eval.protocols)}) and a metric of eval.ks "
+            f"({', '.join([*metrics, 'MRR'])})"
+        )
+    if data.path and not pathlib.Path(data.path).exists():
+        raise UserError(f"data.path {data.path}: no such file")
+
+
+def check_same_run(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.Path) -> None:
+    """UserError unless a checkpoint's meta is that of this config and this data.
+
+    Args:
+        now, saved: as `experiment.Experiment.meta` makes them.
+    """
+    settings_now, settings_saved = _flat(now["config"]), _flat(saved["config"])
+    for name in sorted(settings_now.keys() | settings_saved.keys()):
+        before, after = settings_saved.get(name), settings_now.get(name)
+        free = any(name == free or name.startswith(free + ".") for free in _FREE)
+        if before != after and not free:
+            raise UserError(
+                f"{workdir} holds a run with {name} {before!r}, and now it is {after!r}: choose "
+                "another --workdir, or the same setting"
+            )
+    for what in ("vocabulary", "data"):
+        if now[what] != saved[what]:
+            raise UserError(
+                f"{workdir} holds a run on other data ({what} digest {saved[what][:12]}, now "
+                f"{now[what][:12]}): choose another --workdir, or the same data.path"
+            )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,183 @@
+"""The training loop: one story from the first step to the last checkpoint."""
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.training.checkpoint import Checkpoints
+from bert4rec_jax.training.records import Progress, Records
+from bert4rec_jax.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+    """Attributes:
+    steps: updates in all, those of earlier processes included.
+    log_every, eval_every: steps.
+    checkpoint_minutes: between checkpoints; every validation makes one too.
+    patience: validations without improvement before stopping; 0: never.
+    select_by: name of the validation metric whose highest value is best.
+    """
+
+    steps: int
+    log_every: int
+    eval_every: int
+    checkpoint_minutes: float
+    patience: int
+    select_by: str
+
+
+@dataclasses.dataclass
+class Standing:
+    """How far a run has come, beside its state; kept in every checkpoint.
+
+    Attributes:
+        seconds: spent on training steps, validation left out, over all processes.
+        examples: windows seen in that time.
+        best: the best validation so far. stale: validations since then.
+    """
+
+    seconds: float = 0.0
+    examples: int = 0
+    best: float = -math.inf
+    stale: int = 0
+
+
+class StopRequest:
+    """Turns SIGTERM and Ctrl-C into a flag, so that a run stops between two steps.
+
+    A second signal takes its usual course. `signal` names what came, or is None.
+    """
+
+    def __enter__(self) -> "StopRequest":
+        self.signal: str | None = None
+        self._before = {s: signal.signal(s, self._set) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def _set(self, number, _):
+        self.signal = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_):
+        self._restore()
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+def fit(
+    state: TrainState,
+    *,
+    run_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
+    batch: Callable[[int], tuple],
+    validate: Callable[[Any], dict[str, float]],
+    checkpoints: Checkpoints,
+    meta: dict[str, Any],
+    standing: Standing,
+    records: Records,
+    options: LoopOptions,
+    stop: StopRequest,
+) -> TrainState:
+    """Train from `state` until the steps are done, patience is out, or `stop` is set.
+
+    Args:
+        run_step: (state, *batch) -> (state, sums); it may donate the state.
+        batch: step -> device arrays.
+        validate: params -> metrics by name; `options.select_by` is one of them.
+        meta: goes into each checkpoint beside `standing`.
+        standing: of this run so far; updated in place.
+
+    Raises:
+        UserError: the loss is not finite; names the step. Nothing is saved from that step on.
+    """
+    step = int(state.step)
+    progress = Progress(total=options.steps, done=step)
+    waiting: list[tuple[int, dict[str, jax.Array]]] = []
+    clock = saved_at = time.monotonic()
+
+    def report(count: int) -> None:
+        """Fetch the sums of the oldest `count` steps and write down their mean."""
+        nonlocal clock
+        if not count:
+            return
+        steps, sums = zip(*waiting[:count], strict=True)
+        del waiting[:count]
+        sums = jax.device_get(sums)
+        for at, values in zip(steps, sums, strict=True):
+            if not math.isfinite(float(values["loss"]) + float(values["grad_norm"])):
+                raise UserError(
+                    f"the loss is not finite at step {at}; the last checkpoint is good: try a "
+                    "lower optimizer.learning_rate, more optimizer.warmup_steps or model.dtype "
+                    "float32"
+                )
+        now = time.monotonic()
+        seconds, clock = now - clock, now
+        examples = sum(int(values["examples"]) for values in sums)
+        standing.seconds += seconds
+        standing.examples += examples
+        loss = sum(float(v["loss"]) for v in sums) / max(1.0, sum(float(v["weight"]) for v in sums))
+        records.write(
+            step=steps[-1],
+            split="train",
+            loss=loss,
+            grad_norm=float(sums[-1]["grad_norm"]),
+            examples_per_second=examples / seconds,
+            minutes=standing.seconds / 60,
+        )
+        progress.report(steps[-1], loss=f"{loss:.4f}", histories=f"{examples / seconds:.0f}/s")
+
+    def save(metrics: dict[str, float] | None) -> None:
+        nonlocal saved_at
+        checkpoints.save(state, meta | {"standing": dataclasses.asdict(standing)}, metrics)
+        saved_at = time.monotonic()
+
+    def out_of_patience() -> bool:
+        return 0 < options.patience <= standing.stale
+
+    while step < options.steps and not stop and not out_of_patience():
+        state, sums = run_step(state, *batch(step))
+        step += 1
+        waiting.append((step, sums))
+        # Two steps under way keep any device busy; more would hold their buffers all at once.
+        if len(waiting) > 1:
+            jax.block_until_ready(waiting[-2])
+        # One step beyond the interval is under way when its sums are fetched: the device never
+        # waits for the log.
+        if len(waiting) > options.log_every:
+            report(options.log_every)
+        if step % options.eval_every == 0 or step == options.steps:
+            report(len(waiting))
+            metrics = validate(state.params)
+            standing.stale += 1
+            if metrics[options.select_by] > standing.best:
+                standing.best, standing.stale = metrics[options.select_by], 0
+            records.write(step=step, split="valid", minutes=standing.seconds / 60, **metrics)
+            progress.say(
+                f"valid at {step}: {options.select_by} {metrics[options.select_by]:.4f} "
+                f"(best {standing.best:.4f})"
+            )
+            save(metrics)
+            clock = time.monotonic()
+            progress.skip_time()
+        elif time.monotonic() - saved_at > 60 * options.checkpoint_minutes:
+            report(len(waiting))
+            save(None)
+
+    report(len(waiting))
+    if step < options.steps and stop:
+        save(None)
+    checkpoints.wait()
+    progress.close()
+    if out_of_patience():
+        progress.say(f"no improvement in {standing.stale} validations: stopped at step {step}")
+    return state

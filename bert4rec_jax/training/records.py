@@ -1,0 +1,83 @@
+"""What a run writes down while it trains: metrics.jsonl, TensorBoard events, lines or a bar."""
+
+import json
+import pathlib
+import sys
+import time
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Records:
+    """One JSON object a log point in `<workdir>/metrics.jsonl`, and the same for TensorBoard.
+
+    Opening a run again at step N drops what was written after N by a process that died before its
+    next checkpoint, so the file always tells one story.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, step: int):
+        path = workdir / "metrics.jsonl"
+        kept = []
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        unfinished = path.with_suffix(".jsonl.part")
+        unfinished.write_text("".join(line + "\n" for line in kept))
+        unfinished.replace(path)
+        self._file = path.open("a", buffering=1)
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, *, step: int, split: str, **values: float) -> None:
+        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):  # the last line of a killed process may be cut
+        return float("inf")
+
+
+class Progress:
+    """A bar on a terminal; elsewhere one plain line per report. Rate and time left in both."""
+
+    def __init__(self, *, total: int, done: int):
+        self._total, self._last = total, (done, time.monotonic())
+        self._rate = None
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+
+    def report(self, step: int, **values: str) -> None:
+        """Show that `step` steps are done, and `values` beside."""
+        now = time.monotonic()
+        steps, seconds = step - self._last[0], now - self._last[1]
+        self._last = (step, now)
+        text = "  ".join(f"{name} {value}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(steps)
+            return
+        rate = steps / max(seconds, 1e-9)
+        self._rate = rate if self._rate is None else 0.7 * self._rate + 0.3 * rate
+        left = tqdm.format_interval((self._total - step) / self._rate) if self._rate else "?"
+        self.say(f"step {step}/{self._total}  {text}  {rate:.2f} steps/s  left {left}")
+
+    def skip_time(self) -> None:
+        """Time until now was not spent on steps: leave it out of the rate."""
+        self._last = (self._last[0], time.monotonic())
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

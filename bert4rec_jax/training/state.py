@@ -1,0 +1,33 @@
+"""What a training run carries from step to step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class TrainState(NamedTuple):
+    """Attributes:
+    step: int32 scalar, the number of completed updates.
+    params: the model's parameters, a dict of float32 arrays.
+    opt_state: Optax's state.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+
+
+def init_state(
+    key: jax.Array, *, model: Any, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """A fresh state; run it under `mesh.init_replicated`."""
+    ids = jnp.zeros((1, model.max_length), jnp.int32)
+
+    # Parameters that only the output layer uses are created by calling it too.
+    def everything(module, ids):
+        return module.transform(module(ids, ids, ids)), module.item_table()
+
+    params = model.init(key, ids, method=everything)["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

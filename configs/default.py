@@ -1,0 +1,76 @@
+"""Every setting once: its unit, its meaning, and where its value comes from.
+
+The values are the paper's where it gives one ("section" numbers are the paper's, arXiv
+1904.06690; .py and .sh names are files of the original code, FeiSun/BERT4Rec).
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of everything random: parameters, order, masks, dropout, negatives
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "custom"  # ml-1m, ml-20m, beauty, steam download; synthetic is generated
+    config.data.path = ""  # a local log file instead of the download
+    config.data.cache = "~/.cache/bert4rec_jax"  # folder of downloads
+    config.data.user_column = ""  # column names of your own log; empty: recognised by their names
+    config.data.item_column = ""
+    config.data.time_column = ""
+    config.data.min_item_count = 0  # drop items with fewer rows, once, before users
+    config.data.min_user_count = 5  # drop users with fewer rows (section 4.1)
+    # Train on the validation item too, as the original does (gen_data_fin.py, 543-546). Then
+    # validation is not honest and cannot choose a checkpoint.
+    config.data.train_on_valid = False
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = "bert4rec"
+    config.model.max_length = 200  # N, items (section 4.3)
+    config.model.hidden = 64  # d (bert_train/*_64.json)
+    config.model.layers = 2  # L (section 4.3)
+    config.model.heads = 2  # h (section 4.3: head size 32)
+    config.model.feed_forward = 4  # inner width over d (section 3.3)
+    config.model.dropout = 0.2  # on embeddings and sublayer outputs (ml-1m_64.json)
+    config.model.attention_dropout = 0.2  # on attention probabilities (ml-1m_64.json)
+    config.model.kernel_init = "bert"  # normal of 0.02 (modeling.py); or xavier, for small d
+    config.model.dtype = "float32"  # of activations; bfloat16 on accelerators
+
+    config.masking = ml_collections.ConfigDict()
+    config.masking.proportion = 0.2  # rho, of a window's items (section 4.4)
+    config.masking.budget = 40  # most masked items a window (run_ml-1m.sh)
+    config.masking.last_only_rate = 1 / 11  # windows that mask only their last item (sec. 2)
+    config.masking.mask_rate = 1.0  # masked items replaced by MASK (run_*.sh; BERT: 0.8)
+    config.masking.static_copies = 0  # 10: the original's ten fixed masks a window; 0: always fresh
+    config.masking.stride = 100  # items between windows of a long history (run_ml-1m.sh: N / 2)
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.learning_rate = 1e-4  # peak (section 4.3)
+    config.optimizer.schedule = "linear"  # decay to 0 at train.steps; or cosine, constant
+    config.optimizer.warmup_steps = 100  # linear, from 0 (run_*.sh)
+    config.optimizer.weight_decay = 0.01  # decoupled; not on biases and LayerNorm
+    config.optimizer.clip_norm = 5.0  # global gradient norm (section 4.3)
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-6  # optimization.py, 60-66
+    config.optimizer.bias_correction = False  # optimization.py, 128-134
+
+    config.train = ml_collections.ConfigDict()
+    config.train.steps = 400_000  # updates (run_*.sh)
+    config.train.batch_size = 256  # windows an update (section 4.3)
+    config.train.packed = True  # windows share rows: same sums, no padding computed
+    config.train.log_every = 50  # steps
+    config.train.eval_every = 1000  # steps between validations, each followed by a checkpoint
+    config.train.checkpoint_minutes = 5.0  # a checkpoint at least this often
+    config.train.patience = 20  # validations without improvement before stopping; 0: never
+    config.train.select_by = "full/NDCG@10"  # PROTOCOL/METRIC on validation that chooses the best
+
+    config.eval = ml_collections.ConfigDict()
+    config.eval.protocols = ("popularity_100", "uniform_100", "full")
+    config.eval.ks = (1, 5, 10)  # cut-offs of HR@k and NDCG@k (section 4.2)
+    config.eval.negatives = ""  # a Parquet file of negatives to rank against, instead of drawing
+    config.eval.batch_size = 256  # users at once
+
+    config.mesh = ml_collections.ConfigDict()
+    config.mesh.data = 0  # devices that share a batch; 0: all of this machine
+    return config

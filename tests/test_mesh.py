@@ -1,0 +1,45 @@
+"""The mesh and what is said of a bad one."""
+
+import jax
+import numpy as np
+import pytest
+
+from bert4rec_jax import mesh
+from bert4rec_jax.errors import UserError
+
+
+def test_zero_takes_all_devices():
+    assert mesh.make_mesh(0).size == jax.device_count() == 4
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(UserError, match=r"mesh\.data 5 but this machine has 4 devices"):
+        mesh.make_mesh(5)
+
+
+def test_an_uneven_batch_names_both_numbers():
+    with pytest.raises(UserError, match=r"train\.batch_size 30 is not divisible by 4 devices"):
+        mesh.check_divisible("train.batch_size", 30, mesh.make_mesh(4))
+    mesh.check_divisible("train.batch_size", 32, mesh.make_mesh(4))
+
+
+def test_split_and_copied_arrays_lie_where_they_should():
+    where = mesh.make_mesh(4)
+    split = mesh.put_split(np.arange(8), where)
+    copied = mesh.put_copied(np.arange(8), where)
+    assert [s.data.tolist() for s in split.addressable_shards] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [s.data.tolist() for s in copied.addressable_shards] == [list(range(8))] * 4
+
+
+def test_gradients_of_copies_are_summed_once():
+    """loss = sum over 8 rows of w * x: its gradient is the sum of x, not four times that."""
+    where = mesh.make_mesh(4)
+
+    def gradient(w, x):
+        def loss(w):
+            return mesh.sum_over_devices((mesh.copy_per_device(w) * x).sum())
+
+        return jax.grad(loss)(w)
+
+    mapped = mesh.map_over_devices(gradient, where, in_axes=(None, "data"), out_axes=None)
+    assert float(mapped(np.float32(2), np.arange(8, dtype=np.float32))) == 28

@@ -1,0 +1,108 @@
+"""One step on four devices is the step on one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert4rec_jax import mesh
+from bert4rec_jax.data.batching import Batches
+from bert4rec_jax.encoder import Encoder
+from bert4rec_jax.masking import cloze, mask_counts
+from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
+from bert4rec_jax.training.state import init_state
+from bert4rec_jax.training.step import make_train_step
+
+ITEMS, LENGTH = 30, 12
+LENGTHS = np.array([12, 3, 1, 7, 5, 5, 2, 9, 4, 1, 1, 6, 12, 3], np.int32)
+STARTS = np.concatenate([[0], np.cumsum(LENGTHS)[:-1]]).astype(np.int32)
+LOG = np.random.default_rng(0).integers(1, ITEMS + 1, LENGTHS.sum()).astype(np.int32)
+COUNTS = mask_counts(LENGTH, proportion=0.4, budget=4)
+
+
+@functools.cache  # compiling is what takes the time here
+def run(devices: int, *, steps: int = 40, packed: bool = True, dropout: float = 0.0, rows: int = 8):
+    """(state, sums of each step, programs compiled), from the same seeds."""
+    model = Encoder(
+        items=ITEMS, max_length=LENGTH, hidden=8, dropout=dropout, attention_dropout=dropout
+    )
+    optimizer = make_optimizer(
+        learning_rate_schedule(learning_rate=0.01, warmup_steps=1, steps=100)
+    )
+    where = mesh.make_mesh(devices)
+    init = functools.partial(init_state, model=model, optimizer=optimizer)
+    state = mesh.init_replicated(init, where, jax.random.key(0))
+    # 14 windows in one step: ragged mask counts, and devices with little or nothing.
+    batches = Batches(STARTS, LENGTHS, LENGTH, 14, rows, seed=0, packed=packed)
+    step = make_train_step(
+        model=model,
+        optimizer=optimizer,
+        make_task=functools.partial(
+            cloze, counts=jnp.asarray(COUNTS), mask_id=ITEMS + 1, last_only_rate=0.2
+        ),
+        budget=batches.budget(COUNTS) * rows // devices,
+        key=jax.random.key(1),
+    )
+    mapped = mesh.map_over_devices(
+        step, where, in_axes=(None, None, "data", "data"), out_axes=None, donate=(0,)
+    )
+    log = mesh.put_copied(LOG, where)
+    sums = []
+    for i in range(steps):
+        state, found = mapped(state, log, *mesh.put_split(batches(i), where))
+        sums.append(jax.device_get(found))
+    return jax.device_get(state), sums, mapped._cache_size()
+
+
+def assert_close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_four_devices_do_what_one_does():
+    """Same masks, so the same loss, gradients (their norm, and where they lead) and counts."""
+    one, one_sums, _ = run(1)
+    four, four_sums, _ = run(4)
+    assert_close(one_sums[:3], four_sums[:3], rtol=1e-5)
+    # Rounding differs, and Adam's division lets it grow from step to step.
+    assert_close(one_sums, four_sums, rtol=1e-2)
+    assert one.step == four.step == 40
+
+
+def test_packed_rows_do_what_unpacked_rows_do():
+    _, packed_sums, _ = run(1)
+    _, plain_sums, _ = run(1, packed=False, rows=14)
+    for a, b in zip(packed_sums[:3], plain_sums[:3], strict=True):
+        assert a["weight"] == b["weight"]
+        assert a["examples"] == b["examples"] == 14
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+        np.testing.assert_allclose(a["grad_norm"], b["grad_norm"], rtol=1e-4)
+
+
+def test_the_step_compiles_once():
+    assert run(1)[2] == 1
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_run_repeats_itself(devices):
+    first, second = run(devices), run.__wrapped__(devices)
+    assert_close(first[:2], second[:2], rtol=0)
+
+
+def test_dropout_differs_between_devices():
+    """With one mask for all devices, four devices of equal rows would give equal losses."""
+
+    def draws(key):
+        key = jax.random.fold_in(key, mesh.device_index())
+        return jax.random.bits(key, (1,))
+
+    where = mesh.make_mesh(4)
+    bits = mesh.map_over_devices(draws, where, in_axes=(None,), out_axes="data")(jax.random.key(0))
+    assert len(set(np.asarray(bits).tolist())) == 4
+
+
+def test_training_learns():
+    _, sums, _ = run(1)
+    first, last = (s["loss"] / s["weight"] for s in (sums[0], sums[-1]))
+    assert last < first - 0.3
