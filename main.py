@@ -11,27 +11,30 @@ from ml_collections import config_flags
 
 from bert4rec_jax import allocator, cli
 
-_SYNTHETIC = pathlib.Path(__file__).parent / "configs" / "synthetic.py"
-CONFIG = config_flags.DEFINE_config_file("config", str(_SYNTHETIC), lock_config=True)
+SYNTHETIC = pathlib.Path(__file__).parent / "configs" / "synthetic.py"
 
 
-def train(flag_values, workdir, started):
-    from bert4rec_jax import experiment
+def train(values, workdir, started):
+    from bert4rec_jax import modes
 
-    experiment.train(flag_values.config, workdir, started=started)
+    modes.train(values.config, workdir, started=started)
 
 
-def evaluate(flag_values, workdir, started):
-    from bert4rec_jax import experiment
+def evaluate(values, workdir, started):
+    from bert4rec_jax import modes
 
-    overrides = config_flags.get_override_values(flag_values["config"])
-    experiment.evaluate(overrides, workdir)
+    modes.evaluate(config_flags.get_override_values(values["config"]), workdir)
 
 
 MODES = {"train": train, "evaluate": evaluate}
-flags.DEFINE_enum("mode", "train", MODES, "train (resumes where --workdir stands) or evaluate")
-flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
+
+
+def define_flags():
+    config_flags.DEFINE_config_file("config", str(SYNTHETIC), "file of settings", lock_config=True)
+    flags.DEFINE_enum("mode", "train", MODES, "train (resumes where --workdir stands) or evaluate")
+    flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
+
 
 if __name__ == "__main__":
     allocator.keep_freed_memory()
-    sys.exit(cli.run(sys.argv, MODES))
+    sys.exit(cli.run(sys.argv, define_flags, MODES))

@@ -84,17 +84,20 @@ class Encoder(nn.Module):
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
         x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
+        # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices five
+        # times as fast as it contracts over batch and position (benchmarks/encoder_parts.py).
+        x = x.reshape(-1, self.hidden)  # [B * N, d]
         x = self._drop(self.embedding_norm(x), train)
         for block in self.block:
             x = block(x, segments, train)
-        return x
+        return x.reshape(*ids.shape, self.hidden)  # [B, N, d]
 
     def transform(self, hidden: jax.Array) -> jax.Array:
         """The output layer before the tied table (equation 7; the code adds the LayerNorm).
 
         Takes and returns [..., d]; its product with `item_table` are the scores.
         """
-        return self.output_norm(nn.gelu(self.output_dense(hidden), approximate=False))
+        return self.output_norm(gelu(self.output_dense(hidden)))
 
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
@@ -105,7 +108,7 @@ class Encoder(nn.Module):
 
 
 class Block(nn.Module):
-    """One post-LayerNorm Transformer block (section 3.3)."""
+    """One post-LayerNorm Transformer block (section 3.3): tokens [B * N, d] -> the same."""
 
     heads: int
     inner: int
@@ -134,7 +137,7 @@ class Block(nn.Module):
         attended = dense(width, "attention_out")(attended)
         x = _layer_norm(self.dtype, "attention_norm")(x + drop(attended))
 
-        inner = nn.gelu(dense(self.inner, "feed_forward_in")(x), approximate=False)
+        inner = gelu(dense(self.inner, "feed_forward_in")(x))
         outer = dense(width, "feed_forward_out")(inner)
         return _layer_norm(self.dtype, "feed_forward_norm")(x + drop(outer))
 
@@ -150,14 +153,14 @@ def attention(
     """Multi-head scaled dot-product attention within each segment, to both sides.
 
     Args:
-        qkv: [B, N, 3d], queries, keys and values one after another, each split into heads.
+        qkv: [B * N, 3d], queries, keys and values one after another, each split into heads.
         segments: int32 [B, N], 0 for padding.
         dropout_key: None leaves the probabilities as they are.
 
     Returns:
-        [B, N, d].
+        [B * N, d].
     """
-    batch, length, width = qkv.shape
+    (batch, length), width = segments.shape, qkv.shape[-1]
     qkv = qkv.reshape(batch, length, 3, heads, width // 3 // heads)
     q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # three of [B, h, N, d/h]
     logits = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
@@ -170,7 +173,15 @@ def attention(
     if dropout_key is not None:
         probabilities = dropout(dropout_key, probabilities, dropout_rate)
     context = jnp.einsum("bhqk,bhkc->bhqc", probabilities, v)
-    return jnp.swapaxes(context, 1, 2).reshape(batch, length, width // 3)  # [B, N, d]
+    return jnp.swapaxes(context, 1, 2).reshape(batch * length, width // 3)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU, x times the normal distribution function at x (equation 4).
+
+    Through erf; `jax.nn.gelu` goes through erfc, whose gradient is slower on a CPU.
+    """
+    return x * 0.5 * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
 
 def _dense(features, kernel_init, dtype, name=None):

@@ -1,12 +1,8 @@
-"""From a config to a run: what main.py's modes do, and the only module that reads the config."""
+"""From a config to what a run is made of: data, model, step, evaluator."""
 
 import dataclasses
 import functools
-import json
-import os
 import pathlib
-import sys
-import time
 from typing import Any
 
 import jax
@@ -17,14 +13,9 @@ from bert4rec_jax import masking, mesh, settings
 from bert4rec_jax.data import identity, interactions, sequences, sources, synthetic
 from bert4rec_jax.data.batching import Batches, sliding_windows
 from bert4rec_jax.encoder import Encoder
-from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation import report, scorers
-from bert4rec_jax.evaluation.files import replacing
+from bert4rec_jax.evaluation import scorers
 from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
-from bert4rec_jax.training.checkpoint import Checkpoints
-from bert4rec_jax.training.loop import LoopOptions, Standing, StopRequest, fit
-from bert4rec_jax.training.records import Records
 from bert4rec_jax.training.state import init_state
 from bert4rec_jax.training.step import make_train_step
 
@@ -96,6 +87,12 @@ class Experiment:
     def initial_state(self):
         init = functools.partial(init_state, model=self.model, optimizer=self.optimizer)
         return mesh.init_replicated(init, self.mesh, self._key("parameters"))
+
+    def abstract_params(self):
+        """Shapes, dtypes and shardings of the parameters, for restoring them alone."""
+        init = functools.partial(init_state, model=self.model, optimizer=self.optimizer)
+        params = jax.eval_shape(init, self._key("parameters")).params
+        return mesh.with_replicated_sharding(params, self.mesh)
 
     def run_step(self):
         """(state, starts, lengths) -> (state, sums), compiled at the first call."""
@@ -179,172 +176,3 @@ def _load_log(data: ml_collections.ConfigDict):
         min_user_count=data.min_user_count,
     )
     return log, None
-
-
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: float) -> None:
-    """Train, or go on where the work directory stands; then evaluate the best checkpoint.
-
-    Args:
-        started: `time.monotonic()` when the command began, for the time to the first step.
-    """
-    experiment = Experiment(config)
-    _say_what_is_trained(experiment)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
-    except OSError as error:
-        raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
-    _cache_compilations(workdir)
-    state, standing = experiment.initial_state(), Standing()
-    if (latest := checkpoints.latest_step()) is not None:
-        saved = checkpoints.read_meta(latest)
-        settings.check_same_run(experiment.meta(), saved, workdir)
-        state = checkpoints.restore(latest, like=state)
-        standing = Standing(**saved["standing"])
-        _say(f"resuming {workdir} at step {latest}")
-    with replacing(workdir / "config.json") as unfinished:
-        unfinished.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-
-    run_step = _announce_first(experiment.run_step(), started)
-    records = Records(workdir, step=int(state.step))
-    options = config.train.to_dict()
-    with StopRequest() as stop:
-        state = fit(
-            state,
-            run_step=run_step,
-            batch=experiment.batch,
-            validate=experiment.judge.validate,
-            checkpoints=checkpoints,
-            meta=experiment.meta(),
-            standing=standing,
-            records=records,
-            options=LoopOptions(
-                **{field.name: options[field.name] for field in dataclasses.fields(LoopOptions)}
-            ),
-            stop=stop,
-        )
-    records.close()
-    if stop and int(state.step) < config.train.steps:
-        checkpoints.close()
-        _say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
-        return
-    _report(experiment, checkpoints, workdir)
-    checkpoints.close()
-
-
-def evaluate(overrides: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Evaluate the best checkpoint of a work directory under the config that trained it.
-
-    Args:
-        overrides: settings given on the command line, by dotted name.
-    """
-    experiment = Experiment(saved_config(workdir, overrides))
-    checkpoints = Checkpoints(
-        workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
-    )
-    _cache_compilations(workdir)
-    settings.check_same_run(
-        experiment.meta(), checkpoints.read_meta(checkpoints.best_step()), workdir
-    )
-    _report(experiment, checkpoints, workdir)
-    checkpoints.close()
-
-
-def saved_config(workdir: pathlib.Path, overrides: dict[str, Any]) -> ml_collections.ConfigDict:
-    """The config of the run in `workdir`, with `overrides` by dotted name."""
-    path = workdir / "config.json"
-    try:
-        config = ml_collections.ConfigDict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a run's config; is --workdir right?") from error
-    config.eval.protocols = tuple(config.eval.protocols)
-    config.eval.ks = tuple(config.eval.ks)
-    config.lock()
-    config.update_from_flattened_dict(overrides)
-    return config
-
-
-def _report(experiment: Experiment, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
-    """Evaluate the best checkpoint; write results.json and ranks.parquet; print the table."""
-    best, latest = checkpoints.best_step(), checkpoints.latest_step()
-    standing = Standing(**checkpoints.read_meta(latest)["standing"])
-    like = jax.eval_shape(
-        lambda key: init_state(key, model=experiment.model, optimizer=experiment.optimizer),
-        jax.random.key(0),
-    ).params
-    like = mesh.with_replicated_sharding(like, experiment.mesh)
-    params = checkpoints.restore_params(best, like)
-    figures, ranks = experiment.judge.report(params)
-    results = {
-        "dataset": experiment.dataset,
-        "model": {
-            **experiment.config.model.to_dict(),
-            "parameters": sum(x.size for x in jax.tree.leaves(params)),
-        },
-        "train": {
-            "steps": latest,
-            "best_step": best,
-            "epochs": latest / experiment.batches.steps_per_epoch,
-            "seconds": standing.seconds,
-            "examples_per_second": standing.examples / max(standing.seconds, 1e-9),
-            "fill": experiment.batches.fill,
-            "seed": experiment.config.seed,
-            "device": jax.devices()[0].device_kind,
-            "devices": experiment.mesh.size,
-            "jax": jax.__version__,
-        },
-        **figures,
-    }
-    if experiment.oracle is not None:
-        ceiling = experiment.oracle.best_hit_ratio(experiment.split.test)
-        results["dataset"]["best_full_HR@10"] = ceiling
-    if os.access(workdir, os.W_OK):
-        report.write_results(workdir / "results.json", results)
-        report.write_ranks(workdir / "ranks.parquet", experiment.log.users, ranks)
-    else:
-        _say(f"{workdir} is read-only: results.json and ranks.parquet are not written")
-    print(report.metrics_table(results))
-    if experiment.oracle is not None:
-        print(f"best achievable full HR@10 of this generated log: {ceiling:.4f}")
-
-
-def _say_what_is_trained(experiment: Experiment) -> None:
-    data, batches = experiment.dataset, experiment.batches
-    _say(
-        f"{data['name']}: {data['users']:,} users, {data['items']:,} items, "
-        f"{data['actions']:,} actions, mean length {data['length_mean']:.1f}, "
-        f"density {data['density']:.2%}"
-    )
-    _say(identity.verdict(data["name"], experiment.identity) + f", digest {data['digest'][:12]}")
-    _say(
-        f"{len(batches.lengths):,} windows in {batches.steps_per_epoch} steps an epoch, "
-        f"{batches.rows} rows a step, {batches.fill:.0%} filled; {experiment.mesh.size} x "
-        f"{jax.devices()[0].device_kind}"
-    )
-
-
-def _announce_first(run_step, started: float):
-    """`run_step`, which prints once how long the command took to complete its first step."""
-    first = True
-
-    def wrapped(state, *batch):
-        nonlocal first
-        result = run_step(state, *batch)
-        if first:
-            jax.block_until_ready(result)
-            _say(f"first step done {time.monotonic() - started:.1f} s after the start")
-            first = False
-        return result
-
-    return wrapped
-
-
-def _cache_compilations(workdir: pathlib.Path) -> None:
-    """Keep compiled programs beside the run, so that the next start does not compile again."""
-    if os.access(workdir, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -8,15 +8,16 @@ from configs import default
 def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "synthetic"
-    config.model.max_length = 50
+    config.model.max_length = 40
     config.model.dropout = 0.1
     config.model.attention_dropout = 0.1
+    config.model.kernel_init = "xavier"
     config.masking.proportion = 0.3
-    config.masking.budget = 15
-    config.masking.stride = 25
+    config.masking.budget = 12
+    config.masking.stride = 20
     config.optimizer.learning_rate = 3e-3
-    config.train.steps = 1000
+    config.train.steps = 1200
     config.train.batch_size = 128
     config.train.log_every = 50
-    config.train.eval_every = 250
+    config.train.eval_every = 300
     return config

@@ -1,8 +1,9 @@
 """The house rules, read off the source: who imports whom, and which library lives where.
 
-Imports flow one way: foundation <- leaves <- training, evaluation <- experiment <- main.py, and
-training and evaluation do not know each other. A leaf is any module at the package's top or in
-data/; a new one has nothing to register here unless it needs another leaf or a library with a home.
+Imports flow one way: foundation <- leaves <- training, evaluation <- experiment <- modes <-
+main.py, and training and evaluation do not know each other. A leaf is any module at the package's
+top or in data/; a new one has nothing to register here unless it needs another leaf or a library
+with a home.
 """
 
 import ast
@@ -19,13 +20,13 @@ FOLDERS = {"data", "evaluation", "training"}
 DATA_CHAIN = ["sources", "interactions", "sequences", "batching"]  # none imports a later one
 NEIGHBOURS = {"data.batching": {"masking"}, "encoder": {"dropout"}}  # leaves that need a leaf
 MODELS = {"encoder"}  # the modules that define a Flax model
-ASSEMBLER = "experiment"  # where a run is put together from its config
+ASSEMBLERS = {"experiment", "modes"}  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.
 HOMES = {
     "orbax": {"training.checkpoint"},
     "flax": MODELS | {"training.state"},
-    "ml_collections": {ASSEMBLER},
+    "ml_collections": ASSEMBLERS,
     "tensorboardX": {"training.records"},
     "jax.sharding": {"mesh"},
     "jax.shard_map": {"mesh"},
@@ -120,12 +121,12 @@ def may_import(name: str) -> set[str]:
     members = {
         folder: {other for other in MODULES if other.startswith(f"{folder}.")} for folder in FOLDERS
     }
-    leaves = {other for other in MODULES if "." not in other} - {ASSEMBLER} | members["data"]
+    leaves = {other for other in MODULES if "." not in other} - ASSEMBLERS | members["data"]
     if name in {"", "errors", *FOLDERS}:
         return set()
     if name == "vocab":
         return {"errors"}
-    if name == ASSEMBLER:
+    if name in ASSEMBLERS:
         return set(MODULES)
     if group in {"training", "evaluation"}:
         return leaves | members[group]

@@ -46,7 +46,9 @@ def test_three_updates_are_the_references(bias_correction, scale):
             bias_correction=bias_correction,
             decay_mask=reference.decay_mask(expected),
         )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6), params, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6), params, expected
+    )
 
 
 def test_biases_and_layer_norms_are_not_decayed():

@@ -141,9 +141,12 @@ def read_negatives(
     try:
         table = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error})") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
     if missing := [name for name in columns if name not in table.columns]:
         raise UserError(f"{path}: no column {missing[0]}; negatives need {', '.join(columns)}")
+    if not isinstance(table["negatives"].dtype, pl.List):
+        raise UserError(f"{path}: column negatives must hold a list of items in each row")
     table = table.filter(pl.col("split") == split, pl.col("protocol") == protocol)
     table = table.with_columns(pl.col("user").cast(pl.String))
     if table["user"].is_duplicated().any():

@@ -57,6 +57,16 @@ def test_negatives_depend_on_seed_protocol_and_user():
     assert len(np.unique(drawn, axis=0)) == 20
 
 
+def test_the_two_protocols_draw_apart_even_where_all_items_are_equally_popular():
+    log = reference.small_log([[2 * u + 1, 2 * u + 2] for u in range(20)], items=40)
+    seen, cases = SeenItems(log), reference.last_items(log)
+    popular, uniform = (
+        draw_negatives(log, seen, cases, protocol=protocol, seed=0, count=20)
+        for protocol in SAMPLED_PROTOCOLS
+    )
+    assert (popular != uniform).any(axis=1).all()
+
+
 def test_popular_items_are_drawn_in_proportion_and_uniformly_not():
     """One negative each for many users: item 1 has 3 of 4 rows among the unseen."""
     histories = [[1, 1, 1, 2]] + [[3, 4]] * 4000
@@ -141,6 +151,7 @@ def history_item(user):
     ("spoil", "message"),
     [
         (lambda t: t.drop("negatives"), "no column negatives"),
+        (lambda t: t.explode("negatives"), "column negatives must hold a list"),
         (lambda t: t.filter(pl.col("user") != "u7"), "user u7 has no negatives for test popular"),
         (lambda t: pl.concat([t, t.slice(4, 1)]), "user u4 has two rows for test popularity_100"),
         (lambda t: replace(t, 5, lambda row: row[:-1]), "user u5 does not have 20 negatives"),
@@ -163,6 +174,17 @@ def replace(table, row, change):
     lists = table["negatives"].to_list()
     lists[row] = change(lists[row])
     return table.with_columns(pl.Series("negatives", lists))
+
+
+def test_the_right_one_of_many_users_is_named(tmp_path):
+    log = reference.small_log([[1, 2]] * 3000, items=4)
+    frame = {"user": list(log.users), "negatives": [["i3", "i4"]] * 2500 + [["i3", "i2"]] * 500}
+    frame |= {"split": ["test"] * 3000, "protocol": ["uniform_100"] * 3000}
+    path = tmp_path / "many.parquet"
+    pl.DataFrame(frame).write_parquet(path)
+    options = {"split": "test", "protocol": "uniform_100", "count": 2}
+    with pytest.raises(UserError, match=r"user u2500 has a negative from the user's own history"):
+        read_negatives(path, log, SeenItems(log), reference.last_items(log), **options)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -80,7 +80,7 @@ def test_ranks_equal_those_of_the_loops(kind, users, append_mask):
     rng = np.random.default_rng(users)
     sequences = reference.random_log(rng, users=users, items=30, longest=12)
     cases = reference.last_items(sequences)
-    params = make_params(ROWS[kind](rng, 30))
+    params = make_params(ROWS[kind](rng, 30), rng.integers(0, 2, size=30).astype(np.float32))
     negatives = random_negatives(rng, sequences, cases)
     ranks = make_ranker(sequences, transition_scorer(append_mask), batch_size=8).ranks(
         params, cases, negatives
@@ -96,10 +96,8 @@ def test_ranks_do_not_depend_on_the_batch_or_on_the_other_protocols():
     rng = np.random.default_rng(0)
     sequences = reference.random_log(rng, users=11, items=20, longest=9)
     cases = reference.last_items(sequences)
-    params, negatives = (
-        make_params(rng.normal(size=(20, 20))),
-        random_negatives(rng, sequences, cases),
-    )
+    params = make_params(rng.normal(size=(20, 20)), rng.normal(size=20).astype(np.float32))
+    negatives = random_negatives(rng, sequences, cases)
     scorer = transition_scorer(True)
     whole = make_ranker(sequences, scorer, batch_size=11).ranks(params, cases, negatives)
     for protocol in PROTOCOLS:
@@ -240,10 +238,8 @@ def test_four_devices_rank_and_recommend_as_one_does():
     rng = np.random.default_rng(3)
     sequences = reference.random_log(rng, users=13, items=20, longest=9)
     cases = reference.last_items(sequences)
-    params, negatives = (
-        make_params(rng.normal(size=(20, 20))),
-        random_negatives(rng, sequences, cases),
-    )
+    params = make_params(rng.normal(size=(20, 20)))
+    negatives = random_negatives(rng, sequences, cases)
     one = make_ranker(sequences, transition_scorer(True), batch_size=8)
     four = make_ranker(
         sequences, transition_scorer(True), batch_size=8, map_over_devices=over_devices

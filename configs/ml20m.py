@@ -1,0 +1,14 @@
+"""MovieLens-20M, the paper's size for the data set (bert_train/bert_config_ml-20m_64.json)."""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default.get_config()
+    config.data.name = "ml-20m"
+    config.data.min_item_count = 5
+    config.model.dropout = 0.1
+    config.model.attention_dropout = 0.1
+    return config

@@ -1,0 +1,176 @@
+"""The program as its user runs it: one process a command, on a tiny log."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = (
+    "--config=configs/custom.py",
+    "--config.model.max_length=8",
+    "--config.model.hidden=8",
+    "--config.model.layers=1",
+    "--config.masking.stride=4",
+    "--config.train.batch_size=16",
+    "--config.train.steps=12",
+    "--config.train.log_every=1",
+    "--config.train.eval_every=6",
+    "--config.eval.batch_size=16",
+)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> pathlib.Path:
+    """150 items on a ring; each of 40 users walks along it for a while. Ids are strings."""
+    rows = [
+        (f"u{user}", f"i{(150 * user // 40 + step) % 150}", step)
+        for user in range(40)
+        for step in range(5 + user % 12)
+    ]
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+def start(cache, *arguments, devices: int = 1) -> subprocess.Popen:
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+    }
+    return subprocess.Popen(
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(cache, *arguments, devices: int = 1) -> subprocess.CompletedProcess:
+    process = start(cache, *arguments, devices=devices)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def losses(workdir) -> dict[int, float]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {x["step"]: x["loss"] for x in lines if x["split"] == "train"}
+
+
+@pytest.fixture(scope="module")
+def trained(log, cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained")
+    done = run(cache, *TINY, f"--config.data.path={log}", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_a_run_leaves_what_the_contract_says(trained):
+    workdir, done = trained
+    results = json.loads((workdir / "results.json").read_text())
+    assert {"dataset", "model", "train", "valid", "test", "test_interval"} <= results.keys()
+    dataset = results["dataset"]
+    assert (dataset["users"], dataset["items"]) == (40, 150)
+    assert dataset["actions"] == sum(5 + user % 12 for user in range(40))
+    assert dataset["canonical"] is None
+    assert results["model"]["name"] == "bert4rec"
+    assert results["train"]["steps"] == 12
+    for split in ("valid", "test"):
+        assert set(results[split]) == {"popularity_100", "uniform_100", "full"}
+        for metrics in results[split].values():
+            assert set(metrics) == {"HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"}
+            assert metrics["HR@1"] <= metrics["NDCG@10"] <= metrics["HR@10"] <= 1
+    ranks = pl.read_parquet(workdir / "ranks.parquet")
+    assert len(ranks) == 40 * 3 * 2
+    full = ranks.filter(split="test", protocol="full")["rank"]
+    assert results["test"]["full"]["HR@10"] == pytest.approx((full < 10).mean())
+    assert json.loads((workdir / "config.json").read_text())["model"]["hidden"] == 8
+    assert sorted(losses(workdir)) == list(range(1, 13))
+    assert "40 users, 150 items" in done.stderr
+    assert "NDCG@10" in done.stdout
+
+
+def test_evaluate_prints_the_same_figures_in_a_new_process(trained, log, cache):
+    workdir, done = trained
+    before = json.loads((workdir / "results.json").read_text())
+    again = run(cache, "--mode=evaluate", f"--workdir={workdir}", f"--config.data.path={log}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+    assert json.loads((workdir / "results.json").read_text()) == before
+
+
+def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, tmp_path):
+    """The steps after the restart are those of the run that was never stopped, bit for bit."""
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+    process = start(cache, *command)
+    metrics = tmp_path / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "SIGTERM: saved step" in err or "step 12/12" in err
+    done = run(cache, *command)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path) == losses(trained[0])
+    assert done.stdout == trained[1].stdout
+
+
+def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
+    """Without dropout, which each device draws for itself, and with one window a row."""
+    command = (*TINY, f"--config.data.path={log}", "--config.train.steps=4")
+    command += ("--config.train.packed=False",)
+    command += ("--config.model.dropout=0.0", "--config.model.attention_dropout=0.0")
+    for devices in (1, 4):
+        done = run(cache, *command, f"--workdir={tmp_path / str(devices)}", devices=devices)
+        assert done.returncode == 0, done.stderr
+    one, four = losses(tmp_path / "1"), losses(tmp_path / "4")
+    assert one == pytest.approx(four, rel=1e-5)
+    assert "4 x cpu" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--config=configs/ml1m.py", "--config.data.path=nowhere.txt"), "nowhere.txt"),
+        (("--config=configs/none.py",), "configs/none.py"),
+        (("--config.model.hiden=3",), "hiden"),
+        (("--config.model.hidden=many",), "hidden"),
+        (("--config.model.heads=7",), "not divisible by model.heads 7"),
+        (("--mode=fly",), "fly"),
+        (("--wordir=x",), "wordir"),
+        (("train",), "unexpected 'train'"),
+        (("--mode=evaluate", "--workdir=nowhere"), "nowhere"),
+        (("--config.mesh.data=3",), "mesh.data 3 but this machine has 1 devices"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(cache, tmp_path, arguments, words):
+    workdir = () if any("--workdir" in a for a in arguments) else (f"--workdir={tmp_path / 'w'}",)
+    done = run(cache, *arguments, *workdir)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "w").exists()
+
+
+def test_another_model_in_the_same_workdir_is_refused(trained, log, cache):
+    workdir, _ = trained
+    before = sorted(p.name for p in workdir.rglob("*"))
+    arguments = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
+    done = run(cache, *arguments, "--config.model.hidden=16")
+    assert done.returncode == 2
+    assert "model.hidden 8, and now it is 16" in done.stderr
+    assert sorted(p.name for p in workdir.rglob("*")) == before

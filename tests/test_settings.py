@@ -1,0 +1,54 @@
+"""Settings that make no sense are refused by name."""
+
+import pytest
+
+from bert4rec_jax import settings
+from bert4rec_jax.errors import UserError
+from configs import beauty, custom, default, ml1m, ml20m, steam, synthetic
+
+
+@pytest.mark.parametrize("module", [default, synthetic, ml1m, ml20m, beauty, steam, custom])
+def test_the_shipped_configs_pass(module):
+    settings.check(module.get_config())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("model.dropout", 1.0, r"model\.dropout 1\.0 must be in \[0, 1\)"),
+        ("model.hidden", 0, r"model\.hidden 0 must be positive"),
+        ("model.heads", 3, r"model\.hidden 64 is not divisible by model\.heads 3"),
+        ("model.name", "bert", r"model\.name 'bert' is unknown"),
+        ("model.dtype", "float16", r"float32 or bfloat16"),
+        ("masking.proportion", 0.0, r"masking\.proportion 0\.0 must be in \(0, 1\]"),
+        ("optimizer.schedule", "step", r"linear, cosine or constant"),
+        ("train.steps", -1, r"train\.steps -1 must be positive"),
+        ("train.select_by", "full/NDCG@7", r"not PROTOCOL/METRIC"),
+        ("train.select_by", "NDCG@10", r"not PROTOCOL/METRIC"),
+        ("eval.ks", (), r"eval\.ks \(\) must be"),
+        ("data.path", "no/such/file", r"data\.path no/such/file: no such file"),
+    ],
+)
+def test_a_bad_value_is_named(name, value, words):
+    config = default.get_config()
+    section, key = name.split(".")
+    config[section][key] = value
+    with pytest.raises(UserError, match=words):
+        settings.check(config)
+
+
+def meta(**changes):
+    config = default.get_config()
+    config.update_from_flattened_dict(changes)
+    return {"config": config.to_dict(), "vocabulary": "v" * 64, "data": "d" * 64}
+
+
+def test_a_run_goes_on_with_more_steps_or_other_devices(tmp_path):
+    settings.check_same_run(meta(**{"train.steps": 9, "mesh.data": 2}), meta(), tmp_path)
+
+
+def test_another_model_or_other_data_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"model\.hidden 64, and now it is 32"):
+        settings.check_same_run(meta(**{"model.hidden": 32}), meta(), tmp_path)
+    with pytest.raises(UserError, match="data digest eeee"):
+        settings.check_same_run(meta(), meta() | {"data": "e" * 64}, tmp_path)
