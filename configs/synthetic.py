@@ -15,9 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.proportion = 0.3
     config.masking.budget = 12
     config.masking.stride = 20
-    config.optimizer.learning_rate = 3e-3
-    config.train.steps = 1200
+    config.masking.last_only_rate = 0.2
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 300
+    config.train.steps = 2400
     config.train.batch_size = 128
     config.train.log_every = 50
-    config.train.eval_every = 300
+    config.train.eval_every = 400
     return config
