@@ -1,4 +1,4 @@
-"""Train, evaluate: `python main.py [--config=configs/X.py] [--workdir=DIR] [--mode=MODE]`.
+"""Train, evaluate, compare: `python main.py [--config=configs/X.py] [--workdir=DIR] [--mode=MODE]`.
 
 Any setting of the config is a flag: `--config.section.key=value`; configs/default.py lists them.
 """
@@ -26,13 +26,26 @@ def evaluate(values, workdir, started):
     modes.evaluate(config_flags.get_override_values(values["config"]), workdir)
 
 
-MODES = {"train": train, "evaluate": evaluate}
+def compare(values, workdir, started):
+    from bert4rec_jax import modes
+
+    modes.compare(values.runs)
+
+
+MODES = {"train": train, "evaluate": evaluate, "compare": compare}
 
 
 def define_flags():
     config_flags.DEFINE_config_file("config", str(SYNTHETIC), "file of settings", lock_config=True)
-    flags.DEFINE_enum("mode", "train", MODES, "train (resumes where --workdir stands) or evaluate")
+    flags.DEFINE_enum(
+        "mode",
+        "train",
+        MODES,
+        "train: from the start or from where --workdir stands, then evaluate; evaluate: the best "
+        "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B",
+    )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
+    flags.DEFINE_list("runs", [], "two work directories to compare")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Experiment:
         settings.check(config)
         self.config = config
         self.log, self.oracle = _load_log(config.data)
-        self.split = sequences.leave_one_out(self.log, train_on_valid=config.data.train_on_valid)
+        self.split = _split(self.log, config.data)
         self.identity = identity.identify(self.log, self.split.test)
         self.mesh = mesh.make_mesh(config.mesh.data)
         mesh.check_divisible("train.batch_size", config.train.batch_size, self.mesh)
@@ -45,6 +45,7 @@ class Experiment:
             "name": self.config.data.name,
             **sequences.statistics(self.log),
             **dataclasses.asdict(self.identity),
+            "split": self.config.data.split,
             "trained_on_valid": self.config.data.train_on_valid,
         }
 
@@ -156,6 +157,14 @@ class Experiment:
         """A random key of its own for each purpose."""
         purposes = ("parameters", "static masks", "steps")
         return jax.random.fold_in(jax.random.key(self.config.seed), purposes.index(purpose))
+
+
+def _split(log: sequences.Sequences, data: ml_collections.ConfigDict) -> sequences.Split:
+    if data.split == "global_time":
+        return sequences.global_time_split(
+            log, at=data.split_time, train_on_valid=data.train_on_valid
+        )
+    return sequences.leave_one_out(log, train_on_valid=data.train_on_valid)
 
 
 def _load_log(data: ml_collections.ConfigDict):

@@ -1,4 +1,4 @@
-"""What main.py's modes do: train and evaluate."""
+"""What main.py's modes do: train, evaluate, compare."""
 
 import dataclasses
 import json
@@ -15,6 +15,7 @@ from bert4rec_jax import settings
 from bert4rec_jax.data import identity
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
+from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
 from bert4rec_jax.evaluation.files import replacing
 from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.training.checkpoint import Checkpoints
@@ -91,6 +92,14 @@ def evaluate(overrides: dict[str, Any], workdir: pathlib.Path) -> None:
     )
     _report(experiment, checkpoints, workdir)
     checkpoints.close()
+
+
+def compare(runs: list[str]) -> None:
+    """Print, metric by metric, how two runs differ on the same users, with a paired test."""
+    if len(runs) != 2:
+        raise UserError(f"--runs names {len(runs)} runs; give two work directories: --runs=A,B")
+    differences = compare_runs(*runs)
+    print(format_comparison(differences, names=(runs[0], runs[1])))
 
 
 def saved_config(workdir: pathlib.Path, overrides: dict[str, Any]) -> ml_collections.ConfigDict:

@@ -24,6 +24,10 @@ def _share(value) -> bool:
 
 # Setting -> (what it must satisfy, in words).
 _RULES = {
+    "data.split": (
+        ("leave_one_out", "global_time").__contains__,
+        "leave_one_out or global_time",
+    ),
     "model.max_length": (lambda n: n >= 2, "at least 2"),
     "model.hidden": (_positive, "positive"),
     "model.layers": (_positive, "positive"),

@@ -20,6 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.time_column = ""
     config.data.min_item_count = 0  # drop items with fewer rows, once, before users
     config.data.min_user_count = 5  # drop users with fewer rows (section 4.1)
+    config.data.split = "leave_one_out"  # or global_time: train before data.split_time, test after
+    config.data.split_time = 0.0  # in the log's own unit of time; for global_time only
     # Train on the validation item too, as the original does (gen_data_fin.py, 543-546). Then
     # validation is not honest and cannot choose a checkpoint.
     config.data.train_on_valid = False
@@ -68,7 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval = ml_collections.ConfigDict()
     config.eval.protocols = ("popularity_100", "uniform_100", "full")
     config.eval.ks = (1, 5, 10)  # cut-offs of HR@k and NDCG@k (section 4.2)
-    config.eval.negatives = ""  # a Parquet file of negatives to rank against, instead of drawing
+    config.eval.negatives = ""  # a Parquet file of negatives: read if it is there, else written
     config.eval.batch_size = 256  # users at once
 
     config.mesh = ml_collections.ConfigDict()

@@ -8,7 +8,6 @@ from configs import default
 def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "ml-20m"
-    config.data.min_item_count = 5
     config.model.dropout = 0.1
     config.model.attention_dropout = 0.1
     return config

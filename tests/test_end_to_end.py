@@ -174,3 +174,28 @@ def test_another_model_in_the_same_workdir_is_refused(trained, log, cache):
     assert done.returncode == 2
     assert "model.hidden 8, and now it is 16" in done.stderr
     assert sorted(p.name for p in workdir.rglob("*")) == before
+
+
+def test_compare_sets_two_runs_side_by_side(trained, cache, tmp_path):
+    workdir, _ = trained
+    same = run(cache, "--mode=compare", f"--runs={workdir},{workdir}")
+    assert same.returncode == 0, same.stderr
+    lines = [line.split() for line in same.stdout.splitlines()[1:]]
+    assert len(lines) == 3 * 6
+    assert all(line[2] == line[3] and line[4] == "+0.0000" for line in lines)
+    alone = run(cache, "--mode=compare", f"--runs={workdir}")
+    assert (alone.returncode, alone.stderr.count("\n")) == (2, 1)
+    absent = run(cache, "--mode=compare", f"--runs={workdir},{tmp_path}")
+    assert absent.returncode == 2
+    assert str(tmp_path) in absent.stderr
+
+
+def test_a_split_at_a_moment(log, cache, tmp_path):
+    """Each of the 40 walks has rows at times 0..4 at least; those of 7 and more are cut at 6."""
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+    command += ("--config.data.split=global_time", "--config.data.split_time=6.0")
+    done = run(cache, *command)
+    assert done.returncode == 0, done.stderr
+    ranks = pl.read_parquet(tmp_path / "ranks.parquet")
+    tested = ranks.filter(split="test", protocol="full")["user"].to_list()
+    assert tested == [f"u{user}" for user in range(40) if 5 + user % 12 > 6]

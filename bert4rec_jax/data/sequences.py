@@ -206,6 +206,11 @@ def global_time_split(sequences: Sequences, *, at: float, train_on_valid: bool =
             f"choose one within {times.min()} to {times.max()}"
         )
     validated = np.flatnonzero(before >= 2)
+    if not len(validated):
+        raise UserError(
+            f"{sequences.name}: no user has two rows before time {at}, so nothing can be "
+            "validated on; choose a later one"
+        )
     train_ends = before.copy()
     if not train_on_valid:
         train_ends[validated] -= 1

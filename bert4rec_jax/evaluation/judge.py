@@ -1,5 +1,6 @@
 """All protocols on the validation and test cases of one split, from one set of parameters."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,12 @@ from bert4rec_jax.data.sequences import Cases, Sequences, Split
 from bert4rec_jax.evaluation import breakdown
 from bert4rec_jax.evaluation.bootstrap import metric_intervals
 from bert4rec_jax.evaluation.inputs import SeenItems
-from bert4rec_jax.evaluation.negatives import SAMPLED_PROTOCOLS, draw_negatives, read_negatives
+from bert4rec_jax.evaluation.negatives import (
+    SAMPLED_PROTOCOLS,
+    draw_negatives,
+    read_negatives,
+    write_negatives,
+)
 from bert4rec_jax.evaluation.ranking import Ranker, Scorer
 from bert4rec_jax.metrics import catalogue_coverage, mean_popularity, metrics_from_ranks
 
@@ -21,7 +27,8 @@ class Judge:
     protocols: the first one is broken down by history length and item popularity if "full" is
         not among them.
     ks: cut-offs of HR and NDCG.
-    negatives: a file of negatives to rank against; empty: draw them from `seed`.
+    negatives: a file of negatives to rank against, written first where it is missing; empty: draw
+        them from `seed` and keep no file.
     batch_size: users at once.
     """
 
@@ -41,6 +48,7 @@ class Judge:
     ):
         self._log, self._split, self._seed = log, split, seed
         self._protocols, self._ks, self._negatives_path = tuple(protocols), tuple(ks), negatives
+        self._sampled = [p for p in self._protocols if p in SAMPLED_PROTOCOLS]
         self._seen = SeenItems(log)
         self._negatives: dict[str, dict[str, np.ndarray]] = {}
         self._ranker = Ranker(
@@ -105,17 +113,25 @@ class Judge:
         return self._ranker.ranks(params, cases, self._negatives[split])
 
     def _make_negatives(self, cases: Cases, split: str) -> dict[str, np.ndarray]:
-        sampled = [p for p in self._protocols if p in SAMPLED_PROTOCOLS]
-        if self._negatives_path:
-            return {
-                p: read_negatives(
-                    self._negatives_path, self._log, self._seen, cases, split=split, protocol=p
-                )
-                for p in sampled
+        path = self._negatives_path
+        if path and not os.path.exists(path):
+            drawn = {
+                (name, protocol): (of, negatives)
+                for name, of in (("valid", self._split.valid), ("test", self._split.test))
+                for protocol, negatives in self._draw(of).items()
             }
+            write_negatives(path, self._log, drawn)
+        if not path:
+            return self._draw(cases)
+        return {
+            p: read_negatives(path, self._log, self._seen, cases, split=split, protocol=p)
+            for p in self._sampled
+        }
+
+    def _draw(self, cases: Cases) -> dict[str, np.ndarray]:
         return {
             p: draw_negatives(self._log, self._seen, cases, protocol=p, seed=self._seed)
-            for p in sampled
+            for p in self._sampled
         }
 
     def _train_counts(self) -> np.ndarray:
