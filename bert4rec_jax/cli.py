@@ -45,8 +45,15 @@ def _parse(argv: list[str], define_flags: Callable[[], None]) -> flags.FlagValue
         rest = values(argv)[1:]
         _ = values.config.data  # a file that could not be loaded shows at the first look into it
     except _FLAG_ERRORS as error:
-        text = " ".join(str(error.args[0] if error.args else error).split())
-        raise UserError(f"{text} (see --help and configs/default.py)") from error
+        raise UserError(f"{_reason(error)} (see --help and configs/default.py)") from error
     if rest:
         raise UserError(f"unexpected {rest[0]!r}; settings are --config.section.key=value")
     return values
+
+
+def _reason(error: BaseException) -> str:
+    """The last line that says why: ml_collections wraps errors in errors, and in tracebacks."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    return text.strip().splitlines()[-1].strip()

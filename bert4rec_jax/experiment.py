@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
-from bert4rec_jax import masking, mesh, settings
+from bert4rec_jax import losses, markov, masking, mesh, models, next_item, settings
 from bert4rec_jax.data import identity, interactions, sequences, sources, synthetic
 from bert4rec_jax.data.batching import Batches, sliding_windows
-from bert4rec_jax.encoder import Encoder
 from bert4rec_jax.evaluation import scorers
+from bert4rec_jax.evaluation.attention import attention_of_cases
 from bert4rec_jax.evaluation.judge import Judge
+from bert4rec_jax.evaluation.ranking import Scorer, popularity_scorer
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import init_state
 from bert4rec_jax.training.step import make_train_step
@@ -50,11 +52,18 @@ class Experiment:
         }
 
     @functools.cached_property
-    def model(self) -> Encoder:
-        options = self.config.model.to_dict()
-        options.pop("name")
-        dtype = jnp.dtype(options.pop("dtype"))
-        return Encoder(items=len(self.log.vocab), dtype=dtype, **options)
+    def model(self) -> Any:
+        """The neural model; the counted ones have none."""
+        return models.build(self.config.model.to_dict(), items=len(self.log.vocab))
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the model is counts of the training rows, with nothing to train."""
+        return self.config.model.name in models.COUNTED
+
+    @property
+    def is_cloze(self) -> bool:
+        return not self.is_counted and models.NEURAL[self.config.model.name].cloze
 
     @functools.cached_property
     def batches(self) -> Batches:
@@ -97,23 +106,12 @@ class Experiment:
 
     def run_step(self):
         """(state, starts, lengths) -> (state, sums), compiled at the first call."""
-        options = self.config.masking
-        counts = masking.mask_counts(
-            self.config.model.max_length, proportion=options.proportion, budget=options.budget
-        )
-        cloze = functools.partial(
-            masking.cloze,
-            counts=jnp.asarray(counts),
-            mask_id=self.log.vocab.mask_id,
-            last_only_rate=options.last_only_rate,
-            mask_rate=options.mask_rate,
-            static_key=self._key("static masks"),
-            static_copies=options.static_copies,
-        )
+        make_task, counts = self._task()
         step = make_train_step(
             model=self.model,
             optimizer=self.optimizer,
-            make_task=cloze,
+            make_task=make_task,
+            loss=losses.LOSSES[self.config.train.loss],
             budget=self.batches.budget(counts),
             key=self._key("steps"),
         )
@@ -127,13 +125,32 @@ class Experiment:
         items = mesh.put_copied(self.log.items, self.mesh)
         return lambda state, *batch: mapped(state, items, *batch)
 
+    def _task(self):
+        """(key, Row) -> Task, and how many predictions a window of each length asks for."""
+        max_length, options = self.config.model.max_length, self.config.masking
+        if not self.is_cloze:
+            return next_item.next_item, next_item.next_counts(max_length)
+        counts = masking.mask_counts(
+            max_length, proportion=options.proportion, budget=options.budget
+        )
+        cloze = functools.partial(
+            masking.cloze,
+            counts=jnp.asarray(counts),
+            mask_id=self.log.vocab.mask_id,
+            last_only_rate=options.last_only_rate,
+            mask_rate=options.mask_rate,
+            static_key=self._key("static masks"),
+            static_copies=options.static_copies,
+        )
+        return cloze, counts
+
     def batch(self, step: int) -> tuple[jax.Array, jax.Array]:
         return mesh.put_split(self.batches(step), self.mesh)
 
     @functools.cached_property
     def judge(self) -> Judge:
         return Judge(
-            scorers.encoder_scorer(self.model, append_mask=True),
+            self._scorer(),
             self.log,
             self.split,
             max_length=self.config.model.max_length,
@@ -142,6 +159,34 @@ class Experiment:
                 function, self.mesh, in_axes=(None, mesh.DATA), out_axes=mesh.DATA
             ),
             **self.config.eval.to_dict(),
+        )
+
+    def _scorer(self) -> Scorer:
+        if self.is_counted:
+            return self.counted[0]
+        return scorers.encoder_scorer(self.model, append_mask=self.is_cloze)
+
+    @functools.cached_property
+    def counted(self) -> tuple[Scorer, dict[str, jax.Array]]:
+        """(scorer, params) of a model that is counted, not trained."""
+        log, ends = self.log, self.split.train_ends
+        if self.config.model.name == "popularity":
+            return popularity_scorer(sequences.train_counts(log, ends))
+        params = markov.fit_markov(
+            log.items,
+            log.offsets,
+            ends,
+            catalogue=len(log.vocab),
+            smoothing=self.config.model.smoothing,
+        )
+        return Scorer(None, None, append_mask=False, scores=markov.markov_scores), params
+
+    def attention(self, params: Any) -> np.ndarray | None:
+        """Mean attention of each layer and head on test histories; None where there is none."""
+        if self.is_counted:
+            return None
+        return attention_of_cases(
+            self.model, params, self.log, self.split.test, append_mask=self.is_cloze
         )
 
     def meta(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import ml_collections
 from bert4rec_jax import settings
 from bert4rec_jax.data import identity
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation import report
+from bert4rec_jax.evaluation import html, report
 from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
 from bert4rec_jax.evaluation.files import replacing
 from bert4rec_jax.experiment import Experiment
@@ -30,12 +30,18 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         started: `time.monotonic()` when the command began, for the time to the first step.
     """
     experiment = Experiment(config)
-    _say_what_is_trained(experiment)
+    _say_what_is_read(experiment)
+    judge = experiment.judge
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        if experiment.is_counted:
+            _write_config(config, workdir)
+            _report(experiment, experiment.counted[1], {"steps": 0}, workdir)
+            return
         checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
     except OSError as error:
         raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
+    _say_what_is_trained(experiment)
     latest, standing = checkpoints.latest_step(), Standing()
     if latest is not None:
         saved = checkpoints.read_meta(latest)
@@ -46,8 +52,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
     if latest is not None:
         state = checkpoints.restore(latest, like=state)
         _say(f"resuming {workdir} at step {latest}")
-    with replacing(workdir / "config.json") as unfinished:
-        unfinished.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    _write_config(config, workdir)
 
     run_step = _announce_first(experiment.run_step(), started)
     records = Records(workdir, step=int(state.step))
@@ -57,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
             state,
             run_step=run_step,
             batch=experiment.batch,
-            validate=experiment.judge.validate,
+            validate=judge.validate,
             checkpoints=checkpoints,
             meta=experiment.meta(),
             standing=standing,
@@ -72,7 +77,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         checkpoints.close()
         _say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
         return
-    _report(experiment, checkpoints, workdir)
+    _report(experiment, *_restore_best(experiment, checkpoints), workdir)
     checkpoints.close()
 
 
@@ -83,6 +88,9 @@ def evaluate(overrides: dict[str, Any], workdir: pathlib.Path) -> None:
         overrides: settings given on the command line, by dotted name.
     """
     experiment = Experiment(saved_config(workdir, overrides))
+    if experiment.is_counted:
+        _report(experiment, experiment.counted[1], {"steps": 0}, workdir)
+        return
     checkpoints = Checkpoints(
         workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
     )
@@ -90,7 +98,7 @@ def evaluate(overrides: dict[str, Any], workdir: pathlib.Path) -> None:
     settings.check_same_run(
         experiment.meta(), checkpoints.read_meta(checkpoints.best_step()), workdir
     )
-    _report(experiment, checkpoints, workdir)
+    _report(experiment, *_restore_best(experiment, checkpoints), workdir)
     checkpoints.close()
 
 
@@ -116,11 +124,27 @@ def saved_config(workdir: pathlib.Path, overrides: dict[str, Any]) -> ml_collect
     return config
 
 
-def _report(experiment: Experiment, checkpoints: Checkpoints, workdir: pathlib.Path) -> None:
-    """Evaluate the best checkpoint; write results.json and ranks.parquet; print the table."""
+def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any, dict[str, Any]]:
+    """The parameters to be judged, and the "train" part of results.json."""
     best, latest = checkpoints.best_step(), checkpoints.latest_step()
+    if experiment.config.data.train_on_valid:
+        best = latest  # a validation on training items cannot choose
     standing = Standing(**checkpoints.read_meta(latest)["standing"])
-    params = checkpoints.restore_params(best, experiment.abstract_params())
+    train_part = {
+        "steps": latest,
+        "best_step": best,
+        "epochs": latest / experiment.batches.steps_per_epoch,
+        "seconds": standing.seconds,
+        "examples_per_second": standing.examples / max(standing.seconds, 1e-9),
+        "fill": experiment.batches.fill,
+    }
+    return checkpoints.restore_params(best, experiment.abstract_params()), train_part
+
+
+def _report(
+    experiment: Experiment, params: Any, train_part: dict[str, Any], workdir: pathlib.Path
+) -> None:
+    """Evaluate; write results.json, ranks.parquet and report.html; print the table."""
     figures, ranks = experiment.judge.report(params)
     results = {
         "dataset": experiment.dataset,
@@ -129,12 +153,7 @@ def _report(experiment: Experiment, checkpoints: Checkpoints, workdir: pathlib.P
             "parameters": sum(x.size for x in jax.tree.leaves(params)),
         },
         "train": {
-            "steps": latest,
-            "best_step": best,
-            "epochs": latest / experiment.batches.steps_per_epoch,
-            "seconds": standing.seconds,
-            "examples_per_second": standing.examples / max(standing.seconds, 1e-9),
-            "fill": experiment.batches.fill,
+            **train_part,
             "seed": experiment.config.seed,
             "device": jax.devices()[0].device_kind,
             "devices": experiment.mesh.size,
@@ -145,28 +164,38 @@ def _report(experiment: Experiment, checkpoints: Checkpoints, workdir: pathlib.P
     if experiment.oracle is not None:
         ceiling = experiment.oracle.best_hit_ratio(experiment.split.test)
         results["dataset"]["best_full_HR@10"] = ceiling
-    if os.access(workdir, os.W_OK):
-        report.write_results(workdir / "results.json", results)
-        report.write_ranks(workdir / "ranks.parquet", experiment.log.users, ranks)
-    else:
-        _say(f"{workdir} is read-only: results.json and ranks.parquet are not written")
     print(report.metrics_table(results))
     if experiment.oracle is not None:
         print(f"best achievable full HR@10 of this generated log: {ceiling:.4f}")
+    if not os.access(workdir, os.W_OK):
+        _say(f"{workdir} is read-only: no results.json, ranks.parquet and report.html")
+        return
+    report.write_results(workdir / "results.json", results)
+    report.write_ranks(workdir / "ranks.parquet", experiment.log.users, ranks)
+    html.write_report(workdir, attention=experiment.attention(params))
 
 
-def _say_what_is_trained(experiment: Experiment) -> None:
-    data, batches = experiment.dataset, experiment.batches
+def _write_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    with replacing(workdir / "config.json") as unfinished:
+        unfinished.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def _say_what_is_read(experiment: Experiment) -> None:
+    data = experiment.dataset
     _say(
         f"{data['name']}: {data['users']:,} users, {data['items']:,} items, "
         f"{data['actions']:,} actions, mean length {data['length_mean']:.1f}, "
         f"density {data['density']:.2%}"
     )
-    _say(identity.verdict(data["name"], experiment.identity) + f", digest {data['digest'][:12]}")
+    _say(f"{identity.verdict(data['name'], experiment.identity)}, digest {data['digest'][:12]}")
+
+
+def _say_what_is_trained(experiment: Experiment) -> None:
+    batches = experiment.batches
     _say(
-        f"{len(batches.lengths):,} windows in {batches.steps_per_epoch} steps an epoch, "
-        f"{batches.rows} rows a step, {batches.fill:.0%} filled; {experiment.mesh.size} x "
-        f"{jax.devices()[0].device_kind}"
+        f"{experiment.config.model.name}: {len(batches.lengths):,} windows in "
+        f"{batches.steps_per_epoch} steps an epoch, {batches.rows} rows a step, "
+        f"{batches.fill:.0%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
     )
 
 

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.models import NAMES
 
 
 def _positive(value) -> bool:
@@ -24,6 +25,13 @@ def _share(value) -> bool:
 
 # Setting -> (what it must satisfy, in words).
 _RULES = {
+    "model.name": (NAMES.__contains__, f"one of {', '.join(NAMES)}"),
+    "model.cell": (("gru", "lstm").__contains__, "gru or lstm"),
+    "model.window": (_positive, "positive"),
+    "model.horizontal": (_positive, "positive"),
+    "model.vertical": (_positive, "positive"),
+    "model.smoothing": (_positive, "positive"),
+    "train.loss": (("softmax", "bce").__contains__, "softmax or bce"),
     "data.split": (
         ("leave_one_out", "global_time").__contains__,
         "leave_one_out or global_time",
@@ -78,8 +86,6 @@ def check(config) -> None:
         if not holds(value):
             raise UserError(f"{name} {value!r} must be {words}")
     model, data, train = config.model, config.data, config.train
-    if model.name != "bert4rec":
-        raise UserError(f"model.name {model.name!r} is unknown; there is bert4rec")
     if model.hidden % model.heads:
         raise UserError(
             f"model.hidden {model.hidden} is not divisible by model.heads {model.heads}"

@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.train_on_valid = False
 
     config.model = ml_collections.ConfigDict()
+    # bert4rec, sasrec, gru4rec, caser, markov or popularity; each reads the settings that it has.
     config.model.name = "bert4rec"
     config.model.max_length = 200  # N, items (section 4.3)
     config.model.hidden = 64  # d (bert_train/*_64.json)
@@ -37,6 +38,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.attention_dropout = 0.2  # on attention probabilities (ml-1m_64.json)
     config.model.kernel_init = "bert"  # normal of 0.02 (modeling.py); or xavier, for small d
     config.model.dtype = "float32"  # of activations; bfloat16 on accelerators
+
+    config.model.cell = "gru"  # gru4rec: gru or lstm
+    config.model.window = 5  # caser: L, the last items that the convolutions see
+    config.model.horizontal = 16  # caser: filters of each height 1..L
+    config.model.vertical = 4  # caser: filters over time
+    config.model.smoothing = 10.0  # markov: the weight of popularity, in transitions
 
     config.masking = ml_collections.ConfigDict()
     config.masking.proportion = 0.2  # rho, of a window's items (section 4.4)
@@ -61,6 +68,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 400_000  # updates (run_*.sh)
     config.train.batch_size = 256  # windows an update (section 4.3)
     config.train.packed = True  # windows share rows: same sums, no padding computed
+    config.train.loss = "softmax"  # over all items; or bce, against one sampled item (SASRec)
     config.train.log_every = 50  # steps
     config.train.eval_every = 1000  # steps between validations, each followed by a checkpoint
     config.train.checkpoint_minutes = 5.0  # a checkpoint at least this often

@@ -18,9 +18,21 @@ LONGEST = 300  # lines; a longer module is asking to be two
 FOUNDATION = {"errors", "vocab"}
 FOLDERS = {"data", "evaluation", "training"}
 DATA_CHAIN = ["sources", "interactions", "sequences", "batching"]  # none imports a later one
-NEIGHBOURS = {"data.batching": {"masking"}, "encoder": {"dropout"}}  # leaves that need a leaf
-MODELS = {"encoder"}  # the modules that define a Flax model
-ASSEMBLERS = {"experiment", "modes"}  # where a run is put together from its config, and run
+NEIGHBOURS = {  # leaves that need a leaf
+    "data.batching": {"masking"},
+    "next_item": {"masking"},
+    "encoder": {"dropout"},
+    "sasrec": {"dropout", "encoder"},
+    "gru4rec": {"dropout"},
+    "caser": {"dropout"},
+}
+MODELS = {"encoder", "sasrec", "gru4rec", "caser"}  # the modules that define a Flax model
+ASSEMBLERS = {
+    "models",
+    "settings",
+    "experiment",
+    "modes",
+}  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.
 HOMES = {

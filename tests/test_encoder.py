@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bert4rec_jax.encoder import Encoder
+from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.masking import Row, Task
 from bert4rec_jax.training.step import objective_sums
 from tests import reference
@@ -72,7 +73,13 @@ def sums(params, **replaced):
     rows = Row(jnp.asarray(LABELS), jnp.asarray(SEGMENTS), jnp.asarray(POSITIONS), None, None)
     task = Task(jnp.asarray(IDS), jnp.asarray(LABELS), jnp.asarray(WEIGHTS))
     return objective_sums(
-        params, rows, task._replace(**replaced), model=MODEL, budget=5, dropout_key=None
+        params,
+        rows,
+        task._replace(**replaced),
+        model=MODEL,
+        loss=LOSSES["softmax"],
+        budget=5,
+        key=None,
     )
 
 

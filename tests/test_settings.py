@@ -18,7 +18,7 @@ def test_the_shipped_configs_pass(module):
         ("model.dropout", 1.0, r"model\.dropout 1\.0 must be in \[0, 1\)"),
         ("model.hidden", 0, r"model\.hidden 0 must be positive"),
         ("model.heads", 3, r"model\.hidden 64 is not divisible by model\.heads 3"),
-        ("model.name", "bert", r"model\.name 'bert' is unknown"),
+        ("model.name", "bert", r"model\.name 'bert' must be one of bert4rec, sasrec"),
         ("model.dtype", "float16", r"float32 or bfloat16"),
         ("masking.proportion", 0.0, r"masking\.proportion 0\.0 must be in \(0, 1\]"),
         ("optimizer.schedule", "step", r"linear, cosine or constant"),

@@ -177,6 +177,13 @@ def leave_one_out(sequences: Sequences, *, train_on_valid: bool = False) -> Spli
     return Split(train_ends, _cases(users, lengths - 2), _cases(users, lengths - 1))
 
 
+def train_counts(sequences: Sequences, train_ends: np.ndarray) -> np.ndarray:
+    """int64 [n + 1]: training rows of each id, held-out rows left out; PAD has 0."""
+    place = np.arange(len(sequences.items)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+    is_train = place < np.repeat(train_ends, sequences.lengths)
+    return np.bincount(sequences.items[is_train], minlength=len(sequences.vocab) + 1)
+
+
 def global_time_split(sequences: Sequences, *, at: float, train_on_valid: bool = False) -> Split:
     """Trains on what happened before a moment, tests on each user's first item from it on.
 

@@ -48,6 +48,11 @@ class SeenItems:
         self._offsets = np.cumsum(self._counts) - self._counts
         self.longest = int(self._counts.max())
 
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [users]: distinct items of each user."""
+        return self._counts
+
     def ever(self, users: np.ndarray) -> np.ndarray:
         """All of the users' distinct items: int32 ids [B, H], zeros on the right."""
         return _ragged(self._items, self._offsets[users], self._counts[users], self.longest)

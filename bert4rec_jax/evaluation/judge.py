@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from bert4rec_jax.data.sequences import Cases, Sequences, Split
+from bert4rec_jax.data.sequences import Cases, Sequences, Split, train_counts
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import breakdown
 from bert4rec_jax.evaluation.bootstrap import metric_intervals
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.negatives import (
+    COUNT,
     SAMPLED_PROTOCOLS,
     draw_negatives,
     read_negatives,
@@ -51,6 +53,12 @@ class Judge:
         self._sampled = [p for p in self._protocols if p in SAMPLED_PROTOCOLS]
         self._seen = SeenItems(log)
         self._negatives: dict[str, dict[str, np.ndarray]] = {}
+        # What is wrong with the log or the file is said before training, not at its first
+        # validation.
+        if self._sampled:
+            self._refuse_who_has_seen_too_much()
+        if negatives:
+            self._negatives = {split: self._make_negatives(split) for split in ("valid", "test")}
         self._ranker = Ranker(
             scorer,
             log,
@@ -77,7 +85,7 @@ class Judge:
         """
         valid, test = self._ranks(params, "valid"), self._ranks(params, "test")
         main = "full" if "full" in test else self._protocols[0]
-        cases, train = self._split.test, self._train_counts()
+        cases, train = self._split.test, train_counts(self._log, self._split.train_ends)
         targets = self._log.items[self._log.offsets[cases.users] + cases.ends]
         top, _ = self._ranker.top_k(params, cases, k=min(10, len(self._log.vocab)))
         parts = {
@@ -109,34 +117,37 @@ class Judge:
     def _ranks(self, params: Any, split: str) -> dict[str, np.ndarray]:
         cases: Cases = getattr(self._split, split)
         if split not in self._negatives:
-            self._negatives[split] = self._make_negatives(cases, split)
+            self._negatives[split] = self._draw(cases)
         return self._ranker.ranks(params, cases, self._negatives[split])
 
-    def _make_negatives(self, cases: Cases, split: str) -> dict[str, np.ndarray]:
-        path = self._negatives_path
-        if path and not os.path.exists(path):
+    def _make_negatives(self, split: str) -> dict[str, np.ndarray]:
+        """From the file, which is written first where it is missing."""
+        path, cases = self._negatives_path, getattr(self._split, split)
+        if not os.path.exists(path):
             drawn = {
                 (name, protocol): (of, negatives)
                 for name, of in (("valid", self._split.valid), ("test", self._split.test))
                 for protocol, negatives in self._draw(of).items()
             }
             write_negatives(path, self._log, drawn)
-        if not path:
-            return self._draw(cases)
         return {
             p: read_negatives(path, self._log, self._seen, cases, split=split, protocol=p)
             for p in self._sampled
         }
+
+    def _refuse_who_has_seen_too_much(self) -> None:
+        left = len(self._log.vocab) - self._seen.counts
+        for cases in (self._split.valid, self._split.test):
+            least = cases.users[np.argmin(left[cases.users])]
+            if left[least] < COUNT:
+                raise UserError(
+                    f"user {self._log.users[least]} has not seen {left[least]} of "
+                    f"{len(self._log.vocab)} items, and {self._sampled[0]} draws {COUNT}: set "
+                    "eval.protocols to ('full',)"
+                )
 
     def _draw(self, cases: Cases) -> dict[str, np.ndarray]:
         return {
             p: draw_negatives(self._log, self._seen, cases, protocol=p, seed=self._seed)
             for p in self._sampled
         }
-
-    def _train_counts(self) -> np.ndarray:
-        """int64 [n + 1]: training rows of each id."""
-        index = np.arange(len(self._log.items))
-        place = index - np.repeat(self._log.offsets[:-1], self._log.lengths)
-        train = place < np.repeat(self._split.train_ends, self._log.lengths)
-        return np.bincount(self._log.items[train], minlength=len(self._log.vocab) + 1)

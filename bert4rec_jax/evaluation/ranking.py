@@ -21,18 +21,21 @@ SCORES_AT_ONCE = 2**25
 
 
 class Scorer(NamedTuple):
-    """A model as the evaluator sees it: pure functions; the score of item i is
-    `query . table[i - 1] + bias[i - 1]`.
+    """A model as the evaluator sees it: pure functions. Either the score of item i is
+    `query . table[i - 1] + bias[i - 1]`, or `scores` gives all of them.
 
     Attributes:
         encode: (params, items int32 [B, N], length int32 [B]) -> query float32 [B, d].
         item_table: params -> (table float32 [n, d], bias float32 [n]).
         append_mask: whether MASK follows the history in the input.
+        scores: (params, items, length) -> float32 [B, n], for a model without a factored score;
+            `encode` and `item_table` are then not read and may be None.
     """
 
-    encode: Callable[[Any, jax.Array, jax.Array], jax.Array]
-    item_table: Callable[[Any], tuple[jax.Array, jax.Array]]
+    encode: Callable[[Any, jax.Array, jax.Array], jax.Array] | None
+    item_table: Callable[[Any], tuple[jax.Array, jax.Array]] | None
     append_mask: bool
+    scores: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
 def popularity_scorer(counts: np.ndarray) -> tuple[Scorer, dict[str, jax.Array]]:
@@ -44,12 +47,11 @@ def popularity_scorer(counts: np.ndarray) -> tuple[Scorer, dict[str, jax.Array]]
     Returns:
         the scorer and its params.
     """
-    scorer = Scorer(
-        encode=lambda params, items, length: jnp.ones((len(items), 1)),
-        item_table=lambda params: (params["counts"][:, None], jnp.zeros(len(params["counts"]))),
-        append_mask=False,
-    )
-    return scorer, {"counts": jnp.asarray(counts[1:], jnp.float32)}
+
+    def scores(params, items, length):
+        return jnp.broadcast_to(params["counts"], (len(items), len(params["counts"])))
+
+    return Scorer(None, None, False, scores), {"counts": jnp.asarray(counts[1:], jnp.float32)}
 
 
 class Ranker:
@@ -113,10 +115,9 @@ class Ranker:
         sequences, whole = self._sequences, set(self._protocols) & set(FULL_PROTOCOLS)
         sampled = {name: negatives[name] for name in self._protocols if name in SAMPLED_PROTOCOLS}
         targets = sequences.items[sequences.offsets[cases.users] + cases.ends]
+        at_once = self._scoring_batch_size if whole or self._scorer.scores else self._batch_size
         results = []
-        for rows in _batches(
-            len(cases.users), self._scoring_batch_size if whole else self._batch_size
-        ):
+        for rows in _batches(len(cases.users), at_once):
             batch = self._inputs(cases, rows) | {"target": targets[rows]}
             batch["negatives"] = {name: items[rows] for name, items in sampled.items()}
             if whole:
@@ -180,22 +181,18 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
     Returns:
         int32 ranks [B] by protocol, and "nan", bool [B]: whether a score was NaN.
     """
-    query = scorer.encode(params, batch["items"], batch["length"])
-    table, bias = scorer.item_table(params)
     target = batch["target"][:, None]
-
-    if "seen" in batch:
-        scores = catalogue_scores(query, table, bias)
+    if "seen" in batch or scorer.scores:
+        scores = catalogue_scores(scorer, params, batch)
 
         def score(items):
             return jnp.take_along_axis(scores, items - 1, axis=1)
 
         true = score(target)
-        others = (scores >= true).sum(axis=1) - 1
-        seen = (batch["seen"] != PAD) & (batch["seen"] != target) & (score(batch["seen"]) >= true)
-        ranks = {"full": others - seen.sum(axis=1), "full_with_history": others}
         nan = jnp.isnan(scores).any(axis=1)
     else:
+        query = scorer.encode(params, batch["items"], batch["length"])
+        table, bias = scorer.item_table(params)
 
         def score(items):
             rows = table[items - 1]  # [B, candidates, d]
@@ -203,9 +200,13 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
             return dots + bias[items - 1]
 
         true = score(target)
-        ranks = {}
         nan = jnp.isnan(true).any(axis=1)
 
+    ranks = {}
+    if "seen" in batch:
+        others = (scores >= true).sum(axis=1) - 1
+        seen = (batch["seen"] != PAD) & (batch["seen"] != target) & (score(batch["seen"]) >= true)
+        ranks = {"full": others - seen.sum(axis=1), "full_with_history": others}
     for protocol, items in batch["negatives"].items():
         sampled = score(items)
         ranks[protocol] = (sampled >= true).sum(axis=1)
@@ -222,8 +223,7 @@ def top_k_batch(scorer: Scorer, params: Any, batch: dict, *, k: int) -> dict[str
     Returns:
         items int32 [B, k] and scores float32 [B, k], best first, and nan, bool [B].
     """
-    query = scorer.encode(params, batch["items"], batch["length"])
-    scores = catalogue_scores(query, *scorer.item_table(params))
+    scores = catalogue_scores(scorer, params, batch)
     nan = jnp.isnan(scores).any(axis=1)
     rows = jnp.arange(len(scores))[:, None]
     column = jnp.where(batch["seen"] == PAD, scores.shape[1], batch["seen"] - 1)
@@ -233,8 +233,16 @@ def top_k_batch(scorer: Scorer, params: Any, batch: dict, *, k: int) -> dict[str
     return {"items": items, "scores": best, "nan": nan}
 
 
-def catalogue_scores(query: jax.Array, table: jax.Array, bias: jax.Array) -> jax.Array:
-    """Scores float32 [B, n] of the whole catalogue: the one array of users x items."""
+def catalogue_scores(scorer: Scorer, params: Any, batch: dict) -> jax.Array:
+    """Scores float32 [B, n] of the whole catalogue: the one array of users x items.
+
+    Args:
+        batch: items [B, N] and length [B] as for `rank_batch`.
+    """
+    if scorer.scores:
+        return scorer.scores(params, batch["items"], batch["length"])
+    query = scorer.encode(params, batch["items"], batch["length"])
+    table, bias = scorer.item_table(params)
     # "highest" because accelerators otherwise round float32 factors to 10 or 7 bits, which is
     # enough to exchange neighbours in a ranking.
     return jnp.matmul(query, table.T, precision="highest") + bias[None, :]

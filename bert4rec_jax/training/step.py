@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import optax
 
 from bert4rec_jax.data.batching import make_row
-from bert4rec_jax.losses import pick_weighted, softmax_cross_entropy
+from bert4rec_jax.losses import pick_weighted
 from bert4rec_jax.mesh import copy_per_device, device_index, sum_over_devices
 from bert4rec_jax.training.state import TrainState
 
 
-def objective_sums(params, rows, task, *, model, budget, dropout_key):
+def objective_sums(params, rows, task, *, model, loss, budget, key):
     """(loss_sum, weight_sum) of this device's rows: float32 scalars.
 
     Args:
         rows: `masking.Row`, fields [B, N].  task: `masking.Task`, fields [B, N].
+        loss: (key, hidden, table, bias, labels, weights) -> sum, one of `losses.LOSSES`.
         budget: a bound on the number of positions with weight.
-        dropout_key: None for no dropout.
+        key: of dropout and of what the loss draws; None: no dropout.
     """
     indices, weights = pick_weighted(task.weights.reshape(-1), budget=budget)
     bound = functools.partial(model.apply, {"params": params})
@@ -28,13 +29,14 @@ def objective_sums(params, rows, task, *, model, budget, dropout_key):
         task.inputs,
         rows.segments,
         rows.positions,
-        train=dropout_key is not None,
-        rngs=None if dropout_key is None else {"dropout": dropout_key},
+        train=key is not None,
+        rngs=None if key is None else {"dropout": key},
     )
     # Gathered before the output layer: no logits at the other positions, ever.
     picked = hidden.reshape(-1, hidden.shape[-1])[indices]  # [budget, d]
     table, bias = bound(method="item_table")
-    loss_sum = softmax_cross_entropy(
+    loss_sum = loss(
+        jax.random.key(0) if key is None else jax.random.fold_in(key, 1),
         bound(picked, method="transform"),
         table.astype(picked.dtype),
         bias,
@@ -49,6 +51,7 @@ def make_train_step(
     model: Any,
     optimizer: optax.GradientTransformation,
     make_task: Callable,
+    loss: Callable,
     budget: int,
     key: jax.Array,
 ) -> Callable:
@@ -56,6 +59,7 @@ def make_train_step(
 
     Args:
         make_task: (key, Row of one row) -> Task, for example `masking.cloze`.
+        loss: one of `losses.LOSSES`.
         budget: a bound on the positions that this device's rows predict.
         key: the run's root key. Every random number of a step follows from it and the step: masks
             from the windows' places in the log, dropout from the device's place in the mesh.
@@ -74,20 +78,21 @@ def make_train_step(
         )
         task = jax.vmap(make_task, in_axes=(None, 0))(mask_key, rows)
 
-        def loss(params):
+        def objective(params):
             loss_sum, weight_sum = sum_over_devices(
                 objective_sums(
                     copy_per_device(params),
                     rows,
                     task,
                     model=model,
+                    loss=loss,
                     budget=budget,
-                    dropout_key=jax.random.fold_in(dropout_key, device_index()),
+                    key=jax.random.fold_in(dropout_key, device_index()),
                 )
             )
             return loss_sum / jnp.maximum(weight_sum, 1.0), (loss_sum, weight_sum)
 
-        gradients, (loss_sum, weight_sum) = jax.grad(loss, has_aux=True)(state.params)
+        gradients, (loss_sum, weight_sum) = jax.grad(objective, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {

@@ -29,6 +29,16 @@ def transition_scorer(append_mask):
     return Scorer(encode, item_table, append_mask)
 
 
+def catalogue_scorer():
+    """The same scores, all of them at once instead of as products."""
+    encode = transition_scorer(False).encode
+
+    def scores(params, items, length):
+        return encode(params, items, length) + params["bias"][None, :]
+
+    return Scorer(None, None, False, scores)
+
+
 def scores_of(params, history):
     rows, bias = np.asarray(params["rows"]), np.asarray(params["bias"])
     return rows[history[-1] - 1] + bias
@@ -73,18 +83,23 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("append_mask", [True, False])
+SCORERS = {
+    "mask": transition_scorer(True),
+    "no mask": transition_scorer(False),
+    "catalogue": catalogue_scorer(),
+}
+
+
+@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
 @pytest.mark.parametrize("kind", ROWS)
 @pytest.mark.parametrize("users", [1, 23])
-def test_ranks_equal_those_of_the_loops(kind, users, append_mask):
+def test_ranks_equal_those_of_the_loops(kind, users, scorer):
     rng = np.random.default_rng(users)
     sequences = reference.random_log(rng, users=users, items=30, longest=12)
     cases = reference.last_items(sequences)
     params = make_params(ROWS[kind](rng, 30), rng.integers(0, 2, size=30).astype(np.float32))
     negatives = random_negatives(rng, sequences, cases)
-    ranks = make_ranker(sequences, transition_scorer(append_mask), batch_size=8).ranks(
-        params, cases, negatives
-    )
+    ranks = make_ranker(sequences, scorer, batch_size=8).ranks(params, cases, negatives)
     assert list(ranks) == list(PROTOCOLS)
     for protocol in PROTOCOLS:
         assert ranks[protocol].dtype == np.int32
@@ -92,13 +107,13 @@ def test_ranks_equal_those_of_the_loops(kind, users, append_mask):
         np.testing.assert_array_equal(ranks[protocol], expected)
 
 
-def test_ranks_do_not_depend_on_the_batch_or_on_the_other_protocols():
+@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
+def test_ranks_do_not_depend_on_the_batch_or_on_the_other_protocols(scorer):
     rng = np.random.default_rng(0)
     sequences = reference.random_log(rng, users=11, items=20, longest=9)
     cases = reference.last_items(sequences)
     params = make_params(rng.normal(size=(20, 20)), rng.normal(size=20).astype(np.float32))
     negatives = random_negatives(rng, sequences, cases)
-    scorer = transition_scorer(True)
     whole = make_ranker(sequences, scorer, batch_size=11).ranks(params, cases, negatives)
     for protocol in PROTOCOLS:
         for batch_size in (1, 4, 16):
@@ -225,13 +240,51 @@ def test_a_large_catalogue_is_scored_in_smaller_batches(monkeypatch):
         make_ranker(sequences, scorer, ("full",))
 
 
+def test_a_scorer_of_the_whole_catalogue_has_small_batches_for_sampled_protocols_too(monkeypatch):
+    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 70)
+    shapes = []
+
+    def scores(params, items, length):
+        shapes.append(len(items))
+        return jnp.zeros((len(items), 20))
+
+    sequences = reference.random_log(np.random.default_rng(0), users=5, items=20, longest=9)
+    cases = reference.last_items(sequences)
+    ranker = make_ranker(
+        sequences, Scorer(None, None, False, scores), ("uniform_100",), batch_size=8
+    )
+    ranks = ranker.ranks({}, cases, {"uniform_100": np.array([[1, 2, 3]] * 5, np.int32)})
+    assert shapes == [2]
+    assert ranks["uniform_100"].tolist() == [3] * 5
+
+
+def test_popularity_ranks_by_counts():
+    """Counts 5, 4, 4, 1 of items 1 to 4: for each user's last item, who is at least as popular."""
+    counts = np.array([0, 5, 4, 4, 1])
+    sequences = reference.small_log([[1, 2], [1, 2, 4], [2, 1]], items=4)
+    scorer, params = ranking.popularity_scorer(counts)
+    over_devices = functools.partial(
+        mesh.map_over_devices, mesh=mesh.make_mesh(2), in_axes=(None, "data"), out_axes="data"
+    )
+    for options in ({}, {"map_over_devices": over_devices}):
+        ranker = make_ranker(
+            sequences, scorer, ("full", "full_with_history"), batch_size=2, **options
+        )
+        ranks = ranker.ranks(params, reference.last_items(sequences), {})
+        assert ranks["full"].tolist() == [1, 1, 0]
+        assert ranks["full_with_history"].tolist() == [2, 3, 0]
+        items, _ = ranker.top_k(params, reference.last_items(sequences), 3)
+        assert items.tolist() == [[2, 3, 4], [3, 4, 0], [1, 3, 4]]
+
+
 def test_unknown_protocols_are_refused():
     sequences = reference.small_log([[1, 2]], items=3)
     with pytest.raises(UserError, match="unknown protocol ful;"):
         make_ranker(sequences, transition_scorer(True), ("full", "ful"))
 
 
-def test_four_devices_rank_and_recommend_as_one_does():
+@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
+def test_four_devices_rank_and_recommend_as_one_does(scorer):
     over_devices = functools.partial(
         mesh.map_over_devices, mesh=mesh.make_mesh(4), in_axes=(None, "data"), out_axes="data"
     )
@@ -240,10 +293,8 @@ def test_four_devices_rank_and_recommend_as_one_does():
     cases = reference.last_items(sequences)
     params = make_params(rng.normal(size=(20, 20)))
     negatives = random_negatives(rng, sequences, cases)
-    one = make_ranker(sequences, transition_scorer(True), batch_size=8)
-    four = make_ranker(
-        sequences, transition_scorer(True), batch_size=8, map_over_devices=over_devices
-    )
+    one = make_ranker(sequences, scorer, batch_size=8)
+    four = make_ranker(sequences, scorer, batch_size=8, map_over_devices=over_devices)
     for a, b in zip(
         jax.tree.leaves((one.ranks(params, cases, negatives), one.top_k(params, cases, 3))),
         jax.tree.leaves((four.ranks(params, cases, negatives), four.top_k(params, cases, 3))),

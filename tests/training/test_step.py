@@ -10,6 +10,7 @@ import pytest
 from bert4rec_jax import mesh
 from bert4rec_jax.data.batching import Batches
 from bert4rec_jax.encoder import Encoder
+from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.masking import cloze, mask_counts
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import init_state
@@ -42,6 +43,7 @@ def run(devices: int, *, steps: int = 40, packed: bool = True, dropout: float = 
         make_task=functools.partial(
             cloze, counts=jnp.asarray(COUNTS), mask_id=ITEMS + 1, last_only_rate=0.2
         ),
+        loss=LOSSES["softmax"],
         budget=batches.budget(COUNTS) * rows // devices,
         key=jax.random.key(1),
     )

@@ -1,0 +1,99 @@
+"""What a trained Transformer attends to at the end of a history (the paper's Figure 5)."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert4rec_jax.data.sequences import Cases, Sequences
+from bert4rec_jax.evaluation.inputs import model_inputs
+
+# [batch, heads, N, N] float32 exists a layer: 20 MiB at h = 2 and N = 200.
+_BATCH_SIZE = 64
+
+
+def average_attention(
+    model: Any, params: Any, items: np.ndarray, length: np.ndarray, last: int = 15
+) -> np.ndarray | None:
+    """Attention among the last positions, averaged over the users who fill them.
+
+    Row and column `last - 1` are a user's last input (MASK for BERT4Rec), `last - 2` the one
+    before it, and so on. A row sums to 1 for users with exactly `last` inputs and to less where
+    longer histories draw attention to earlier positions; nothing is scaled up for that.
+
+    Args:
+        model: has `__call__(ids, segments, positions)` as `encoder.Encoder`, and keeps each
+            block's probabilities [B, heads, N, N] under "attention" among its intermediates.
+        params: its parameters.
+        items: int32 [U, N], left-aligned, zeros on the right, as `inputs.model_inputs` makes them.
+        length: int [U], how many of a row are inputs.
+
+    Returns:
+        float32 [layers, heads, last, last]; None for a model without attention, or if no user has
+        `last` inputs.
+    """
+    rows = np.flatnonzero(length >= last)
+    total = None
+    for start in range(0, len(rows), _BATCH_SIZE):
+        # Always the same shape: the last batch repeats its last row, with weight 0.
+        place = np.arange(start, start + _BATCH_SIZE)
+        batch = rows[np.minimum(place, len(rows) - 1)]
+        weight = (place < len(rows)).astype(np.float32)
+        summed = _summed(model, last, params, items[batch], length[batch], weight)
+        if summed is None:
+            return None
+        # In float64 on the host, so that the number of users does not cost digits.
+        summed = np.asarray(summed, np.float64)
+        total = summed if total is None else total + summed
+    return None if total is None else (total / len(rows)).astype(np.float32)
+
+
+def attention_of_cases(
+    model: Any,
+    params: Any,
+    log: Sequences,
+    cases: Cases,
+    *,
+    append_mask: bool,
+    most_users: int = 2048,
+) -> np.ndarray | None:
+    """`average_attention` before the true items of `cases`, of at most `most_users` of them.
+
+    Those are spread evenly over the cases. `append_mask` is the scorer's.
+    """
+    count = min(most_users, len(cases.users))
+    picked = np.linspace(0, len(cases.users), count, endpoint=False).astype(np.int64)
+    items, length = model_inputs(
+        log,
+        cases.users[picked],
+        cases.ends[picked],
+        max_length=model.max_length,
+        append_mask=append_mask,
+    )
+    return average_attention(model, params, items, length)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _summed(model, last, params, items, length, weight):
+    """Weighted sum over a batch: float32 [layers, heads, last, last]; None without attention."""
+    index = jnp.arange(items.shape[1], dtype=jnp.int32)[None, :]
+    segments = (index < length[:, None]).astype(jnp.int32)
+    positions = jnp.broadcast_to(index, items.shape)
+    _, kept = model.apply({"params": params}, items, segments, positions, mutable=["intermediates"])
+    blocks = kept.get("intermediates", {})
+    if not blocks:
+        return None
+
+    def corner(probabilities, length):
+        heads = probabilities.shape[0]
+        at = (0, length - last, length - last)
+        return jax.lax.dynamic_slice(probabilities, at, (heads, last, last))
+
+    layers = []
+    for name in sorted(blocks, key=lambda name: int(name.rpartition("_")[2])):
+        (probabilities,) = blocks[name]["attention"]  # [B, heads, N, N]
+        corners = jax.vmap(corner)(probabilities.astype(jnp.float32), length)
+        layers.append(jnp.einsum("b,bhqk->hqk", weight, corners, precision="highest"))
+    return jnp.stack(layers)
