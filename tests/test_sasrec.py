@@ -102,3 +102,14 @@ class TestSASRec(LeftToRight):
         gradient = np.abs(jax.jit(jax.grad(loss))(params)["position_embedding"]).max(axis=1)
         assert (gradient[:-1] > 1e-4).all()
         assert gradient[-1] == 0
+
+    def test_the_attention_it_shows_is_causal_and_sums_to_1(self, params):
+        _, kept = self.model.apply(
+            {"params": params}, IDS, SEGMENTS, POSITIONS, mutable=["intermediates"]
+        )
+        for block in ("block_0", "block_1"):
+            (probabilities,) = kept["intermediates"][block]["attention"]
+            assert probabilities.shape == (2, 2, LENGTH, LENGTH)
+            own = np.swapaxes(probabilities, 1, 2)[SEGMENTS > 0]  # [items, heads, N]
+            np.testing.assert_allclose(own.sum(axis=-1), 1, rtol=1e-5)
+            assert (np.triu(probabilities[0], 1)[:, :4] == 0).all()
