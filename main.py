@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from bert4rec_jax import allocator, cli
+from configs import default
 
 SYNTHETIC = pathlib.Path(__file__).parent / "configs" / "synthetic.py"
 
@@ -23,7 +24,8 @@ def train(values, workdir, started):
 def evaluate(values, workdir, started):
     from bert4rec_jax import modes
 
-    modes.evaluate(config_flags.get_override_values(values["config"]), workdir)
+    overrides = config_flags.get_override_values(values["config"])
+    modes.evaluate(default.get_config(), overrides, workdir)
 
 
 def compare(values, workdir, started):

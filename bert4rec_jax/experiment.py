@@ -153,13 +153,22 @@ class Experiment:
             self._scorer(),
             self.log,
             self.split,
-            max_length=self.config.model.max_length,
+            max_length=self._input_length,
             seed=self.config.seed,
             map_over_devices=lambda function: mesh.map_over_devices(
                 function, self.mesh, in_axes=(None, mesh.DATA), out_axes=mesh.DATA
             ),
             **self.config.eval.to_dict(),
         )
+
+    @property
+    def _input_length(self) -> int:
+        """Places of the input that the model is asked with.
+
+        A window of N items holds N - 1 next-item questions, so a left-to-right model never learns
+        to answer at its last place.
+        """
+        return self.config.model.max_length - (not self.is_cloze)
 
     def _scorer(self) -> Scorer:
         if self.is_counted:

@@ -29,6 +29,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
     Args:
         started: `time.monotonic()` when the command began, for the time to the first step.
     """
+    if (workdir / "results.json").exists():
+        saved = saved_config(config, workdir).to_dict()
+        settings.check_same_config(config.to_dict(), saved, workdir)
     experiment = Experiment(config)
     _say_what_is_read(experiment)
     judge = experiment.judge
@@ -81,13 +84,18 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
     checkpoints.close()
 
 
-def evaluate(overrides: dict[str, Any], workdir: pathlib.Path) -> None:
+def evaluate(
+    defaults: ml_collections.ConfigDict, overrides: dict[str, Any], workdir: pathlib.Path
+) -> None:
     """Evaluate the best checkpoint of a work directory under the config that trained it.
 
     Args:
+        defaults: configs/default.py, for settings that are newer than the run.
         overrides: settings given on the command line, by dotted name.
     """
-    experiment = Experiment(saved_config(workdir, overrides))
+    config = saved_config(defaults, workdir)
+    config.update_from_flattened_dict(overrides)
+    experiment = Experiment(config)
     if experiment.is_counted:
         _report(experiment, experiment.counted[1], {"steps": 0}, workdir)
         return
@@ -110,17 +118,18 @@ def compare(runs: list[str]) -> None:
     print(format_comparison(differences, names=(runs[0], runs[1])))
 
 
-def saved_config(workdir: pathlib.Path, overrides: dict[str, Any]) -> ml_collections.ConfigDict:
-    """The config of the run in `workdir`, with `overrides` by dotted name."""
-    path = workdir / "config.json"
+def saved_config(
+    defaults: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> ml_collections.ConfigDict:
+    """The config of the run in `workdir`."""
+    path, config = workdir / "config.json", defaults.copy_and_resolve_references()
     try:
-        config = ml_collections.ConfigDict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+        saved = json.loads(path.read_text())
+        for name in ("protocols", "ks"):
+            saved["eval"][name] = tuple(saved["eval"][name])
+        config.update(saved)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a run's config; is --workdir right?") from error
-    config.eval.protocols = tuple(config.eval.protocols)
-    config.eval.ks = tuple(config.eval.ks)
-    config.lock()
-    config.update_from_flattened_dict(overrides)
     return config
 
 

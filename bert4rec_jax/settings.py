@@ -108,20 +108,26 @@ def check_same_run(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.
     Args:
         now, saved: as `experiment.Experiment.meta` makes them.
     """
-    settings_now, settings_saved = _flat(now["config"]), _flat(saved["config"])
-    for name in sorted(settings_now.keys() | settings_saved.keys()):
-        before, after = settings_saved.get(name), settings_now.get(name)
-        free = any(name == free or name.startswith(free + ".") for free in _FREE)
-        if before != after and not free:
-            raise UserError(
-                f"{workdir} holds a run with {name} {before!r}, and now it is {after!r}: choose "
-                "another --workdir, or the same setting"
-            )
+    check_same_config(now["config"], saved["config"], workdir)
     for what in ("vocabulary", "data"):
         if now[what] != saved[what]:
             raise UserError(
                 f"{workdir} holds a run on other data ({what} digest {saved[what][:12]}, now "
                 f"{now[what][:12]}): choose another --workdir, or the same data.path"
+            )
+
+
+def check_same_config(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.Path) -> None:
+    """UserError for the first setting, among those that make a run what it is, that differs."""
+    settings_now, settings_saved = _flat(now), _flat(saved)
+    # What an older version did not have as a setting, it did as the default does now.
+    for name, before in sorted(settings_saved.items()):
+        after = settings_now.get(name)
+        free = any(name == free or name.startswith(free + ".") for free in _FREE)
+        if before != after and not free:
+            raise UserError(
+                f"{workdir} holds a run with {name} {before!r}, and now it is {after!r}: choose "
+                "another --workdir, or the same setting"
             )
 
 

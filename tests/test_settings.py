@@ -47,6 +47,12 @@ def test_a_run_goes_on_with_more_steps_or_other_devices(tmp_path):
     settings.check_same_run(meta(**{"train.steps": 9, "mesh.data": 2}), meta(), tmp_path)
 
 
+def test_a_setting_that_is_newer_than_the_run_is_no_difference(tmp_path):
+    old = meta()
+    del old["config"]["model"]["window"]
+    settings.check_same_run(meta(), old, tmp_path)
+
+
 def test_another_model_or_other_data_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"model\.hidden 64, and now it is 32"):
         settings.check_same_run(meta(**{"model.hidden": 32}), meta(), tmp_path)

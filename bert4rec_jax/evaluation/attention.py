@@ -69,7 +69,8 @@ def attention_of_cases(
         log,
         cases.users[picked],
         cases.ends[picked],
-        max_length=model.max_length,
+        # A left-to-right model does not learn its last place (experiment.py, _input_length).
+        max_length=model.max_length - (not append_mask),
         append_mask=append_mask,
     )
     return average_attention(model, params, items, length)
