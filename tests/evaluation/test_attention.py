@@ -131,4 +131,4 @@ def test_cases_are_spread_evenly_and_end_before_the_true_item(params, monkeypatc
     (few, few_lengths), (every, _) = seen
     assert few.tolist() == [[1, 2, 3, 4, ITEMS + 1, 0, 0]] * 3
     assert few_lengths.tolist() == [5] * 3
-    assert every.tolist() == [[1, 2, 3, 4, 0, 0, 0]] * users
+    assert every.tolist() == [[1, 2, 3, 4, 0, 0]] * users  # and one place less than N
