@@ -1,8 +1,14 @@
 """MovieLens-1M, the paper's size: d = 64, L = 2, h = 2, N = 200.
 
-`configs/ml1m.py:paper` is the recipe of the original code to the letter (ORIGINAL: run_ml-1m.sh):
-400,000 updates of 256 windows at 1e-4. The default differs in what makes training fast at this
-width: kernels scaled to it, ten times the learning rate, half the batch.
+    python main.py --config=configs/ml1m.py
+
+gave, at commit abc188d with seed 0 after 42 minutes on 2 CPU cores, popularity_100 HR@10 .6768 and
+NDCG@10 .4525, full HR@10 .2609 and NDCG@10 .1433 (README has all of them, and the learning curve).
+The paper: popularity_100 .6970 and .4818.
+
+`configs/ml1m.py:paper` is the recipe of the original code (run_ml-1m.sh): 400,000 updates of 256
+windows at 1e-4. The default differs in what makes training fast at this width: kernels scaled to
+it, ten times the learning rate, half the batch.
 """
 
 import ml_collections
