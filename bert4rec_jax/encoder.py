@@ -86,8 +86,8 @@ class Encoder(nn.Module):
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
         x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
-        # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices faster
-        # than it contracts over batch and position (benchmarks/feed_forward.py).
+        # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices
+        # faster than it contracts over batch and position (benchmarks/feed_forward.py).
         x = x.reshape(-1, self.hidden)  # [B * N, d]
         x = self._drop(self.embedding_norm(x), train)
         for block in self.block:
