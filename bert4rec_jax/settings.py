@@ -70,6 +70,7 @@ _RULES = {
     "train.patience": (_not_negative, "not negative"),
     "eval.batch_size": (_positive, "positive"),
     "eval.ks": (lambda ks: len(ks) > 0 and min(ks) > 0, "positive numbers"),
+    "mesh.model": (lambda n: n == 1, "1: tables are not split over devices yet"),
     "mesh.data": (_not_negative, "not negative (0: all devices)"),
 }
 

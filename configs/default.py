@@ -83,4 +83,5 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.mesh = ml_collections.ConfigDict()
     config.mesh.data = 0  # devices that share a batch; 0: all of this machine
+    config.mesh.model = 1  # devices that share the item table; only 1 so far
     return config
