@@ -86,6 +86,8 @@ def check(config) -> None:
         value = config[section][key]
         if not holds(value):
             raise UserError(f"{name} {value!r} must be {words}")
+    if config.seed < 0:
+        raise UserError(f"seed {config.seed} must be not negative")
     model, data, train = config.model, config.data, config.train
     if model.hidden % model.heads:
         raise UserError(

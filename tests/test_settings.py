@@ -37,6 +37,13 @@ def test_a_bad_value_is_named(name, value, words):
         settings.check(config)
 
 
+def test_a_negative_seed_is_refused():
+    config = default.get_config()
+    config.seed = -1
+    with pytest.raises(UserError, match="seed -1 must be not negative"):
+        settings.check(config)
+
+
 def meta(**changes):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
