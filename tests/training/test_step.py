@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from bert4rec_jax import mesh
@@ -24,7 +25,15 @@ COUNTS = mask_counts(LENGTH, proportion=0.4, budget=4)
 
 
 @functools.cache  # compiling is what takes the time here
-def run(devices: int, *, steps: int = 40, packed: bool = True, dropout: float = 0.0, rows: int = 8):
+def run(
+    devices: int,
+    *,
+    steps: int = 40,
+    packed: bool = True,
+    dropout: float = 0.0,
+    rows: int = 8,
+    descent=False,
+):
     """(state, sums of each step, programs compiled), from the same seeds."""
     model = Encoder(
         items=ITEMS, max_length=LENGTH, hidden=8, dropout=dropout, attention_dropout=dropout
@@ -32,6 +41,8 @@ def run(devices: int, *, steps: int = 40, packed: bool = True, dropout: float = 
     optimizer = make_optimizer(
         learning_rate_schedule(learning_rate=0.01, warmup_steps=1, steps=100)
     )
+    if descent:
+        optimizer = optax.sgd(1.0)
     where = mesh.make_mesh(devices)
     init = functools.partial(init_state, model=model, optimizer=optimizer)
     state = mesh.init_replicated(init, where, jax.random.key(0))
@@ -72,6 +83,13 @@ def test_four_devices_do_what_one_does():
     assert one.step == four.step == 40
 
 
+def test_four_devices_have_the_gradients_of_one():
+    """Of the very first step: one update of plain descent at rate 1 is the gradient itself."""
+    one, _, _ = run(1, steps=1, descent=True)
+    four, _, _ = run(4, steps=1, descent=True)
+    assert_close(one.params, four.params, rtol=1e-5, atol=1e-7)
+
+
 def test_packed_rows_do_what_unpacked_rows_do():
     _, packed_sums, _ = run(1)
     _, plain_sums, _ = run(1, packed=False, rows=14)
@@ -88,7 +106,7 @@ def test_the_step_compiles_once():
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_run_repeats_itself(devices):
-    first, second = run(devices), run.__wrapped__(devices)
+    first, second = run(devices, dropout=0.3), run.__wrapped__(devices, dropout=0.3)
     assert_close(first[:2], second[:2], rtol=0)
 
 
