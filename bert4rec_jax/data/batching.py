@@ -71,7 +71,7 @@ def pack(lengths: np.ndarray, capacity: int) -> list[list[int]]:
     return rows
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Batches:
     """The training batches: `batches(step)` for any step, in any order.
 
@@ -132,15 +132,10 @@ class Batches:
         Length 0 means no window. The last batch of an epoch is filled up with empty rows.
         """
         epoch, index = divmod(step, self.steps_per_epoch)
-        starts, lengths = self._epoch(epoch)
+        starts, lengths = _shuffled(self, epoch)
         part = slice(index * self.rows, (index + 1) * self.rows)
         missing = [(0, self.rows - len(starts[part])), (0, 0)]
         return np.pad(starts[part], missing), np.pad(lengths[part], missing)
-
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return _shuffled(self, epoch)
-
-    __hash__ = object.__hash__
 
 
 @functools.lru_cache(maxsize=2)
