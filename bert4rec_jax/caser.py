@@ -64,22 +64,26 @@ class Caser(nn.Module):
         positions: jax.Array,
         *,
         train: bool = False,
+        asked: jax.Array | None = None,
     ) -> jax.Array:
         """Hidden vectors [B, N, d] of ids, segments and positions, int32 [B, N] each.
 
-        With `train`, dropout draws from the "dropout" key. Histories are told apart by their
+        With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
+        positions' vectors are computed: [B, S, d]. Histories are told apart by their
         positions, which start at 0; `segments` is not read.
         """
         del segments
         x = jnp.take(self.item_embedding.astype(self.dtype), ids - 1, axis=0, mode="clip")
         windows = last_items(x, positions, self.window)
+        if asked is not None:
+            windows = jnp.take_along_axis(windows, asked[:, :, None, None], axis=1)
         windows = windows.reshape(-1, self.window, self.hidden)  # [B * N, L, d]
         features = jnp.concatenate(
             [self._horizontal_features(windows), self._vertical_features(windows)], axis=1
         )
         if train:
             features = dropout(self.make_rng("dropout"), features, self.dropout)
-        return nn.relu(self.output_dense(features)).reshape(*ids.shape, self.hidden)
+        return nn.relu(self.output_dense(features)).reshape(len(ids), -1, self.hidden)
 
     def transform(self, hidden: jax.Array) -> jax.Array:
         """The identity: `hidden` is what the table is multiplied with."""

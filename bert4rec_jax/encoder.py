@@ -75,10 +75,13 @@ class Encoder(nn.Module):
         positions: jax.Array,
         *,
         train: bool = False,
+        asked: jax.Array | None = None,
     ) -> jax.Array:
         """Hidden vectors [B, N, d] of ids, segments and positions, int32 [B, N] each.
 
-        With `train`, dropout draws from the "dropout" key.
+        With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
+        positions' vectors are computed, [B, S, d]: the last block, half of the work at L = 2, is
+        then spared at all others.
         """
         # PAD has no row: what stands at padding is never attended to and never predicted.
         table = self.item_embedding.astype(self.dtype)
@@ -90,9 +93,10 @@ class Encoder(nn.Module):
         # faster than it contracts over batch and position (benchmarks/feed_forward.py).
         x = x.reshape(-1, self.hidden)  # [B * N, d]
         x = self._drop(self.embedding_norm(x), train)
-        for block in self.block:
+        for block in self.block[:-1]:
             x = block(x, segments, train)
-        return x.reshape(*ids.shape, self.hidden)  # [B, N, d]
+        x = self.block[-1](x, segments, train, asked)
+        return x.reshape(len(ids), -1, self.hidden)  # [B, N or S, d]
 
     def transform(self, hidden: jax.Array) -> jax.Array:
         """The output layer before the tied table (equation 7; the code adds the LayerNorm).
@@ -110,7 +114,10 @@ class Encoder(nn.Module):
 
 
 class Block(nn.Module):
-    """One post-LayerNorm Transformer block (section 3.3): tokens [B * N, d] -> the same."""
+    """One post-LayerNorm Transformer block (section 3.3): tokens [B * N, d] -> the same.
+
+    With `asked`, int32 [B, S], -> [B * S, d] of those positions.
+    """
 
     heads: int
     inner: int
@@ -120,7 +127,9 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, segments: jax.Array, train: bool, asked: jax.Array | None = None
+    ) -> jax.Array:
         def drop(y):
             return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
 
@@ -135,9 +144,11 @@ class Block(nn.Module):
             heads=self.heads,
             dropout_key=self.make_rng("dropout") if train else None,
             dropout_rate=self.attention_dropout,
+            asked=asked,
             keep=functools.partial(self.sow, "intermediates", "attention"),
         )
         attended = dense(width, "attention_out")(attended)
+        x = pick_tokens(x, segments, asked)
         x = _layer_norm(self.dtype, "attention_norm")(x + drop(attended))
 
         inner = gelu(dense(self.inner, "feed_forward_in")(x))
@@ -153,6 +164,7 @@ def attention(
     dropout_key: jax.Array | None,
     dropout_rate: float,
     causal: bool = False,
+    asked: jax.Array | None = None,
     keep: Callable[[jax.Array], Any] | None = None,
 ) -> jax.Array:
     """Multi-head scaled dot-product attention within each segment.
@@ -162,22 +174,27 @@ def attention(
         segments: int32 [B, N], 0 for padding.
         dropout_key: None leaves the probabilities as they are.
         causal: attend to the position itself and those before it, not to both sides.
+        asked: int32 [B, S], the positions that attend; None: all N.
         keep: called with the probabilities [B, h, N, N], before dropout; a module's `sow`, which
             does nothing unless the caller of `apply` asks for intermediates.
 
     Returns:
-        [B * N, d].
+        [B * N, d], or [B * S, d] with `asked`.
     """
     (batch, length), width = segments.shape, qkv.shape[-1]
     qkv = qkv.reshape(batch, length, 3, heads, width // 3 // heads)
     q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # three of [B, h, N, d/h]
+    index = jnp.arange(length, dtype=jnp.int32)[None, :]
+    queries, of_query = index, segments
+    if asked is not None:
+        queries, of_query = asked, jnp.take_along_axis(segments, asked, axis=1)
+        q = jnp.take_along_axis(q, asked[:, None, :, None], axis=2)  # [B, h, S, d/h]
     logits = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
-    visible = (segments[:, None, :, None] == segments[:, None, None, :]) & (
-        segments[:, None, None, :] > 0
-    )
+    visible = (of_query[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
     if causal:
-        visible &= jnp.tril(jnp.ones((1, 1, length, length), bool))
+        visible &= index[:, None, :] <= queries[:, :, None]
+    visible = visible[:, None]  # [B, 1, N or S, N]
     # Finite, as in the original: a padding query sees nothing, and -inf would make it NaN.
     probabilities = jax.nn.softmax(jnp.where(visible, logits, -1e9), axis=-1).astype(qkv.dtype)
     if keep is not None:
@@ -185,7 +202,15 @@ def attention(
     if dropout_key is not None:
         probabilities = dropout(dropout_key, probabilities, dropout_rate)
     context = jnp.einsum("bhqk,bhkc->bhqc", probabilities, v)
-    return jnp.swapaxes(context, 1, 2).reshape(batch * length, width // 3)
+    return jnp.swapaxes(context, 1, 2).reshape(-1, width // 3)
+
+
+def pick_tokens(x: jax.Array, segments: jax.Array, asked: jax.Array | None) -> jax.Array:
+    """Of tokens [B * N, d] those at `asked`, int32 [B, S]: [B * S, d]; all where it is None."""
+    if asked is None:
+        return x
+    x = x.reshape(*segments.shape, x.shape[-1])  # [B, N, d]
+    return jnp.take_along_axis(x, asked[:, :, None], axis=1).reshape(-1, x.shape[-1])
 
 
 @jax.custom_jvp

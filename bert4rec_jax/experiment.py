@@ -13,10 +13,9 @@ import numpy as np
 from bert4rec_jax import losses, markov, masking, mesh, models, next_item, settings
 from bert4rec_jax.data import identity, interactions, sequences, sources, synthetic
 from bert4rec_jax.data.batching import Batches, sliding_windows
-from bert4rec_jax.evaluation import scorers
 from bert4rec_jax.evaluation.attention import attention_of_cases
 from bert4rec_jax.evaluation.judge import Judge
-from bert4rec_jax.evaluation.ranking import Scorer, popularity_scorer
+from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import init_state
 from bert4rec_jax.training.step import make_train_step
@@ -173,7 +172,7 @@ class Experiment:
     def _scorer(self) -> Scorer:
         if self.is_counted:
             return self.counted[0]
-        return scorers.encoder_scorer(self.model, append_mask=self.is_cloze)
+        return encoder_scorer(self.model, append_mask=self.is_cloze)
 
     @functools.cached_property
     def counted(self) -> tuple[Scorer, dict[str, jax.Array]]:

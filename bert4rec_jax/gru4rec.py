@@ -56,10 +56,12 @@ class GRU4Rec(nn.Module):
         positions: jax.Array,
         *,
         train: bool = False,
+        asked: jax.Array | None = None,
     ) -> jax.Array:
         """Hidden vectors [B, N, d] of ids, segments and positions, int32 [B, N] each.
 
-        With `train`, dropout draws from the "dropout" key. Histories are told apart by their
+        With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
+        positions' vectors are returned: [B, S, d]. Histories are told apart by their
         positions, which start at 0; `segments` is not read.
         """
 
@@ -71,7 +73,8 @@ class GRU4Rec(nn.Module):
         x = jnp.take(table, ids.T - 1, axis=0, mode="clip")  # [N, B, d]: time first, as scan has it
         for recurrent in self.recurrent:
             x = recurrent(drop(x), positions.T == 0)
-        return jnp.swapaxes(drop(x), 0, 1)  # [B, N, d]
+        x = jnp.swapaxes(drop(x), 0, 1)  # [B, N, d]
+        return x if asked is None else jnp.take_along_axis(x, asked[:, :, None], axis=1)
 
     def transform(self, hidden: jax.Array) -> jax.Array:
         """The dense layer before the table, [..., d] -> [..., d]."""

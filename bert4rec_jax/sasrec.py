@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bert4rec_jax.dropout import dropout
-from bert4rec_jax.encoder import attention
+from bert4rec_jax.encoder import attention, pick_tokens
 
 _INIT = nn.initializers.xavier_uniform()  # TensorFlow's default, which the original leaves in place
 
@@ -66,10 +66,12 @@ class SASRec(nn.Module):
         positions: jax.Array,
         *,
         train: bool = False,
+        asked: jax.Array | None = None,
     ) -> jax.Array:
         """Hidden vectors [B, N, d] of ids, segments and positions, int32 [B, N] each.
 
-        With `train`, dropout draws from the "dropout" key.
+        With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
+        positions' vectors are computed: [B, S, d].
         """
         x = jnp.take(self.item_embedding.astype(self.dtype), ids - 1, axis=0, mode="clip")
         x = x * self.hidden**0.5
@@ -77,9 +79,10 @@ class SASRec(nn.Module):
         x = x.reshape(-1, self.hidden)  # [B * N, d], as in encoder.py
         if train:
             x = dropout(self.make_rng("dropout"), x, self.dropout)
-        for block in self.block:
+        for block in self.block[:-1]:
             x = block(x, segments, train)
-        return x.reshape(*ids.shape, self.hidden)  # [B, N, d]
+        x = self.block[-1](x, segments, train, asked)
+        return x.reshape(len(ids), -1, self.hidden)  # [B, N or S, d]
 
     def transform(self, hidden: jax.Array) -> jax.Array:
         """The last LayerNorm, [..., d] -> [..., d]."""
@@ -92,7 +95,10 @@ class SASRec(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward network, each normalised before it: [B * N, d] -> the same."""
+    """Attention and feed-forward network, each normalised before it: [B * N, d] -> the same.
+
+    With `asked`, int32 [B, S], -> [B * S, d] of those positions.
+    """
 
     heads: int
     dropout: float
@@ -100,7 +106,9 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, segments: jax.Array, train: bool, asked: jax.Array | None = None
+    ) -> jax.Array:
         def drop(y):
             return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
 
@@ -119,9 +127,11 @@ class Block(nn.Module):
             dropout_key=self.make_rng("dropout") if train else None,
             dropout_rate=self.attention_dropout,
             causal=True,
+            asked=asked,
             keep=functools.partial(self.sow, "intermediates", "attention"),
         )
-        x = _layer_norm(self.dtype, "feed_forward_norm")(queries + attended)
+        residual = pick_tokens(queries, segments, asked)
+        x = _layer_norm(self.dtype, "feed_forward_norm")(residual + attended)
         inner = drop(nn.relu(dense(width, "feed_forward_in")(x)))
         return x + drop(dense(width, "feed_forward_out")(inner))
 

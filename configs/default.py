@@ -79,7 +79,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.protocols = ("popularity_100", "uniform_100", "full")
     config.eval.ks = (1, 5, 10)  # cut-offs of HR@k and NDCG@k (section 4.2)
     config.eval.negatives = ""  # a Parquet file of negatives: read if it is there, else written
-    config.eval.batch_size = 256  # users at once
+    config.eval.batch_size = 128  # users at once
 
     config.mesh = ml_collections.ConfigDict()
     config.mesh.data = 0  # devices that share a batch; 0: all of this machine

@@ -107,6 +107,12 @@ class LeftToRight:
             self.model.apply(variables, hidden, method="transform")[0, 1], transformed, rtol=1e-5
         )
 
+    def test_asked_positions_get_what_they_get_among_all(self, params):
+        asked = np.array([[3, 0, 3]] * len(IDS), np.int32)
+        expected = np.take_along_axis(encode(self.model, params), asked[:, :, None], axis=1)
+        some = encode(self.model, params, asked=asked)
+        np.testing.assert_allclose(some, expected, rtol=1e-5, atol=1e-6)
+
     def test_a_row_of_padding_has_finite_gradients(self, params):
         def loss(params):
             zeros = jnp.zeros((1, LENGTH), jnp.int32)

@@ -112,6 +112,13 @@ def test_gradients_are_the_references_finite_differences(params):
     assert checked > 80
 
 
+def test_asked_positions_get_what_they_get_among_all(params):
+    asked = np.array([[3, 0, 3]] * len(IDS), np.int32)
+    expected = np.take_along_axis(encode(params), asked[:, :, None], axis=1)
+    some = MODEL.apply({"params": params}, IDS, SEGMENTS, POSITIONS, asked=asked)
+    np.testing.assert_allclose(some, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_packed_history_gives_what_it_gives_alone(params):
     packed = encode(params)[1]
     alone = np.zeros((1, LENGTH), np.int32)

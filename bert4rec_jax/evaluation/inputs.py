@@ -1,8 +1,14 @@
 """What a user is judged on, as fixed-shape arrays: the model's input and the items already seen."""
 
+import math
+
 import numpy as np
 
 from bert4rec_jax.data.sequences import Sequences
+
+# Inputs come in this many widths, N / 8, N / 4, ...: a batch of like lengths is computed at the
+# narrowest that holds it, and every width is compiled once.
+WIDTHS = 8
 
 
 def model_inputs(
@@ -12,6 +18,7 @@ def model_inputs(
     *,
     max_length: int,
     append_mask: bool,
+    width: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The last items before `ends`, left-aligned, and behind them MASK where the model needs it.
 
@@ -19,22 +26,31 @@ def model_inputs(
         users: int [B], index into `sequences.users`.
         ends: int [B], how many of the user's items the model may know.
         max_length: N; with `append_mask` the last N - 1 items and MASK, else the last N items.
+        width: of the result, where every input is known to fit it; N by default.
 
     Returns:
-        items int32 [B, N] with zeros on the right, and length int32 [B], MASK counted.
+        items int32 [B, width] with zeros on the right, and length int32 [B], MASK counted.
     """
     known = np.minimum(ends, max_length - append_mask)
-    items = _ragged(sequences.items, sequences.offsets[users] + ends - known, known, max_length)
+    starts = sequences.offsets[users] + ends - known
+    items = _ragged(sequences.items, starts, known, max_length if width is None else width)
     if append_mask:
         items[np.arange(len(items)), known] = sequences.vocab.mask_id
     return items, (known + append_mask).astype(np.int32)
+
+
+def input_widths(ends: np.ndarray, *, max_length: int, append_mask: bool) -> np.ndarray:
+    """The narrowest of the WIDTHS widths that holds each input of `model_inputs`: int [B]."""
+    widths = np.unique(-(-max_length * np.arange(1, WIDTHS + 1) // WIDTHS))
+    lengths = np.minimum(ends, max_length - append_mask) + append_mask
+    return widths[np.searchsorted(widths, lengths)]
 
 
 class SeenItems:
     """Every user's distinct items, each with the place of its first occurrence.
 
     Attributes:
-        longest: the most distinct items any user has, the width H of what is returned below.
+        longest: the most distinct items any user has, the width H of what `ever` returns.
     """
 
     def __init__(self, sequences: Sequences):
@@ -58,9 +74,15 @@ class SeenItems:
         return _ragged(self._items, self._offsets[users], self._counts[users], self.longest)
 
     def before(self, users: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """The users' distinct items among their first `ends`: int32 ids [B, H], zeros anywhere."""
-        first = _ragged(self._first, self._offsets[users], self._counts[users], self.longest)
-        return np.where(first < ends[:, None], self.ever(users), 0)
+        """The users' distinct items among their first `ends`: int32 ids [B, W], zeros anywhere.
+
+        W is a power of four that holds the longest of these users' histories: narrow where they
+        come in the order of `counts`, and of so few shapes that little is compiled.
+        """
+        starts, counts = self._offsets[users], self._counts[users]
+        width = 4 ** math.ceil(math.log(max(counts.max(), 1), 4))
+        first = _ragged(self._first, starts, counts, width)
+        return np.where(first < ends[:, None], _ragged(self._items, starts, counts, width), 0)
 
 
 def _ragged(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:

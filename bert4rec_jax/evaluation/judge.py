@@ -18,7 +18,8 @@ from bert4rec_jax.evaluation.negatives import (
     read_negatives,
     write_negatives,
 )
-from bert4rec_jax.evaluation.ranking import Ranker, Scorer
+from bert4rec_jax.evaluation.ranking import Ranker
+from bert4rec_jax.evaluation.scorers import Scorer
 from bert4rec_jax.metrics import catalogue_coverage, mean_popularity, metrics_from_ranks
 
 
@@ -80,8 +81,8 @@ class Judge:
     def report(self, params: Any) -> tuple[dict[str, Any], dict]:
         """The parts of results.json that come from ranks, and the ranks for `write_ranks`.
 
-        The parts: "valid", "test", "test_interval", "breakdown" (of one protocol) and
-        "recommendations" (of the ten best unseen items a test user).
+        The parts: "valid", "test", "valid_interval", "test_interval", "breakdown" (of one protocol)
+        and "recommendations" (of the ten best unseen items a test user).
         """
         valid, test = self._ranks(params, "valid"), self._ranks(params, "test")
         main = "full" if "full" in test else self._protocols[0]
@@ -91,10 +92,8 @@ class Judge:
         parts = {
             "valid": self._metrics(valid),
             "test": self._metrics(test),
-            "test_interval": {
-                protocol: metric_intervals(ranks, ks=self._ks, seed=self._seed)
-                for protocol, ranks in test.items()
-            },
+            "valid_interval": self._intervals(valid),
+            "test_interval": self._intervals(test),
             "breakdown": {
                 "protocol": main,
                 "history_length": breakdown.by_history_length(test[main], cases.ends, ks=self._ks),
@@ -113,6 +112,12 @@ class Judge:
 
     def _metrics(self, ranks: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
         return {protocol: metrics_from_ranks(r, self._ks) for protocol, r in ranks.items()}
+
+    def _intervals(self, ranks: dict[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+        return {
+            protocol: metric_intervals(r, ks=self._ks, seed=self._seed)
+            for protocol, r in ranks.items()
+        }
 
     def _ranks(self, params: Any, split: str) -> dict[str, np.ndarray]:
         cases: Cases = getattr(self._split, split)

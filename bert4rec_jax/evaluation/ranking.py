@@ -1,7 +1,12 @@
-"""The vectorised evaluator: every protocol's ranks from one forward pass a user."""
+"""The vectorised evaluator: every protocol's ranks from one forward pass a user.
 
+It works in two stages, each over batches of users of like cost: histories of like length become
+queries [users, d], then queries of users who have seen like numbers of items become ranks.
+"""
+
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +14,9 @@ import numpy as np
 
 from bert4rec_jax.data.sequences import Cases, Sequences
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation.inputs import SeenItems, model_inputs
+from bert4rec_jax.evaluation.inputs import SeenItems, input_widths, model_inputs
 from bert4rec_jax.evaluation.negatives import SAMPLED_PROTOCOLS
+from bert4rec_jax.evaluation.scorers import Scorer
 from bert4rec_jax.vocab import PAD
 
 FULL_PROTOCOLS = ("full", "full_with_history")
@@ -18,40 +24,6 @@ PROTOCOLS = SAMPLED_PROTOCOLS + FULL_PROTOCOLS
 
 # Scores of the whole catalogue that exist at one time: 128 MiB of float32.
 SCORES_AT_ONCE = 2**25
-
-
-class Scorer(NamedTuple):
-    """A model as the evaluator sees it: pure functions. Either the score of item i is
-    `query . table[i - 1] + bias[i - 1]`, or `scores` gives all of them.
-
-    Attributes:
-        encode: (params, items int32 [B, N], length int32 [B]) -> query float32 [B, d].
-        item_table: params -> (table float32 [n, d], bias float32 [n]).
-        append_mask: whether MASK follows the history in the input.
-        scores: (params, items, length) -> float32 [B, n], for a model without a factored score;
-            `encode` and `item_table` are then not read and may be None.
-    """
-
-    encode: Callable[[Any, jax.Array, jax.Array], jax.Array] | None
-    item_table: Callable[[Any], tuple[jax.Array, jax.Array]] | None
-    append_mask: bool
-    scores: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
-
-
-def popularity_scorer(counts: np.ndarray) -> tuple[Scorer, dict[str, jax.Array]]:
-    """The popularity baseline: every user is offered the items with the most rows.
-
-    Args:
-        counts: int [n + 1], training rows of each id, below 2**24 each so that float32 is exact.
-
-    Returns:
-        the scorer and its params.
-    """
-
-    def scores(params, items, length):
-        return jnp.broadcast_to(params["counts"], (len(items), len(params["counts"])))
-
-    return Scorer(None, None, False, scores), {"counts": jnp.asarray(counts[1:], jnp.float32)}
 
 
 class Ranker:
@@ -67,8 +39,8 @@ class Ranker:
         seen: `SeenItems(sequences)`, shared with whoever draws negatives.
         protocols: those of PROTOCOLS that are wanted.
         max_length: N, the length of the model's input.
-        batch_size: users at a time; halved until their scores of the whole catalogue, where a
-            protocol needs them, keep to SCORES_AT_ONCE.
+        batch_size: users at a time; halved, when they are ranked, until their scores of the whole
+            catalogue, where a protocol needs them, keep to SCORES_AT_ONCE.
         map_over_devices: compiles a pure function of (params, batch) whose batch and results are
             dicts of arrays [batch_size, ...]; a mesh may split those over its devices.
     """
@@ -94,6 +66,9 @@ class Ranker:
         if self._scoring_batch_size == 0:
             raise UserError(f"a catalogue of {len(sequences.vocab)} items is too large to rank")
         self._map_over_devices = map_over_devices
+        self._encode = map_over_devices(
+            lambda params, batch: {"query": scorer.encode(params, batch["items"], batch["length"])}
+        )
         self._rank = map_over_devices(lambda params, batch: rank_batch(scorer, params, batch))
         self._top_k = {}
 
@@ -116,14 +91,15 @@ class Ranker:
         sampled = {name: negatives[name] for name in self._protocols if name in SAMPLED_PROTOCOLS}
         targets = sequences.items[sequences.offsets[cases.users] + cases.ends]
         at_once = self._scoring_batch_size if whole or self._scorer.scores else self._batch_size
+        asked, order = self._asked(params, cases), self._by_seen(cases)
         results = []
-        for rows in _batches(len(cases.users), at_once):
-            batch = self._inputs(cases, rows) | {"target": targets[rows]}
+        for rows in _batches(order, at_once):
+            batch = asked(rows) | {"target": targets[rows]}
             batch["negatives"] = {name: items[rows] for name, items in sampled.items()}
             if whole:
                 batch["seen"] = self._seen.before(cases.users[rows], cases.ends[rows])
-            results.append(self._rank(params, batch))
-        columns = _gather(results, len(cases.users))
+            results.append((rows, self._rank(params, batch)))
+        columns = _gather(results, len(order))
         self._refuse_nan(columns["nan"], cases)
         return {name: columns[name] for name in self._protocols}
 
@@ -143,22 +119,43 @@ class Ranker:
             self._top_k[k] = self._map_over_devices(
                 lambda params, batch: top_k_batch(self._scorer, params, batch, k=k)
             )
+        asked, order = self._asked(params, cases), self._by_seen(cases)
         results = []
-        for rows in _batches(len(cases.users), self._scoring_batch_size):
-            batch = self._inputs(cases, rows)
+        for rows in _batches(order, self._scoring_batch_size):
+            batch = asked(rows)
             batch["seen"] = self._seen.before(cases.users[rows], cases.ends[rows])
-            results.append(self._top_k[k](params, batch))
-        columns = _gather(results, len(cases.users))
+            results.append((rows, self._top_k[k](params, batch)))
+        columns = _gather(results, len(order))
         self._refuse_nan(columns["nan"], cases)
         return columns["items"], columns["scores"]
 
-    def _inputs(self, cases: Cases, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def _by_seen(self, cases: Cases) -> np.ndarray:
+        """The cases in the order of how many items their users know."""
+        return np.argsort(self._seen.counts[cases.users], kind="stable")
+
+    def _asked(self, params: Any, cases: Cases) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """Rows of `cases` -> what a batch of them is scored from: "query", or "items" and "length"
+        for a scorer without queries."""
+        if self._scorer.scores:
+            return functools.partial(self._inputs, cases, width=self._max_length)
+        widths = input_widths(
+            cases.ends, max_length=self._max_length, append_mask=self._scorer.append_mask
+        )
+        results = []
+        for rows in _batches(np.argsort(widths, kind="stable"), self._batch_size):
+            batch = self._inputs(cases, rows, width=widths[rows].max())
+            results.append((rows, self._encode(params, batch)))
+        query = _gather(results, len(widths))["query"]
+        return lambda rows: {"query": query[rows]}
+
+    def _inputs(self, cases: Cases, rows: np.ndarray, *, width: int) -> dict[str, np.ndarray]:
         items, length = model_inputs(
             self._sequences,
             cases.users[rows],
             cases.ends[rows],
             max_length=self._max_length,
             append_mask=self._scorer.append_mask,
+            width=width,
         )
         return {"items": items, "length": length}
 
@@ -175,8 +172,9 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
     """Ranks a batch of users under all protocols that `batch` has the means for. Pure.
 
     Args:
-        batch: items [B, N], length [B], target [B], negatives {protocol: [B, count]} and, where
-            the whole catalogue is ranked, seen [B, H]: distinct ids in any order, PAD ignored.
+        batch: query [B, d] (of a scorer with `scores` instead items [B, N] and length [B]),
+            target [B], negatives {protocol: [B, count]} and, where the whole catalogue is ranked,
+            seen [B, H]: distinct ids in any order, PAD ignored.
 
     Returns:
         int32 ranks [B] by protocol, and "nan", bool [B]: whether a score was NaN.
@@ -191,12 +189,11 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
         true = score(target)
         nan = jnp.isnan(scores).any(axis=1)
     else:
-        query = scorer.encode(params, batch["items"], batch["length"])
         table, bias = scorer.item_table(params)
 
         def score(items):
             rows = table[items - 1]  # [B, candidates, d]
-            dots = jnp.einsum("bd,bcd->bc", query, rows, precision="highest")
+            dots = jnp.einsum("bd,bcd->bc", batch["query"], rows, precision="highest")
             return dots + bias[items - 1]
 
         true = score(target)
@@ -218,7 +215,7 @@ def top_k_batch(scorer: Scorer, params: Any, batch: dict, *, k: int) -> dict[str
     """The k best unseen items of a batch of users. Pure.
 
     Args:
-        batch: items [B, N], length [B] and seen [B, H] as for `rank_batch`.
+        batch: query [B, d] (or items, length) and seen [B, H] as for `rank_batch`.
 
     Returns:
         items int32 [B, k] and scores float32 [B, k], best first, and nan, bool [B].
@@ -237,24 +234,34 @@ def catalogue_scores(scorer: Scorer, params: Any, batch: dict) -> jax.Array:
     """Scores float32 [B, n] of the whole catalogue: the one array of users x items.
 
     Args:
-        batch: items [B, N] and length [B] as for `rank_batch`.
+        batch: query [B, d] (or items and length) as for `rank_batch`.
     """
     if scorer.scores:
         return scorer.scores(params, batch["items"], batch["length"])
-    query = scorer.encode(params, batch["items"], batch["length"])
     table, bias = scorer.item_table(params)
     # "highest" because accelerators otherwise round float32 factors to 10 or 7 bits, which is
     # enough to exchange neighbours in a ranking.
-    return jnp.matmul(query, table.T, precision="highest") + bias[None, :]
+    return jnp.matmul(batch["query"], table.T, precision="highest") + bias[None, :]
 
 
-def _batches(cases: int, size: int) -> Iterator[np.ndarray]:
-    """Row numbers, always `size` at a time: the last batch repeats the last row."""
-    for start in range(0, cases, size):
-        yield np.minimum(np.arange(start, start + size), cases - 1)
+def _batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """`order` in pieces, always of `size`: the last one repeats the last row."""
+    for start in range(0, len(order), size):
+        yield order[np.minimum(np.arange(start, start + size), len(order) - 1)]
 
 
-def _gather(results: list[dict[str, jax.Array]], cases: int) -> dict[str, np.ndarray]:
-    """All batches' results in one transfer, without the last batch's repeated rows."""
-    results = jax.device_get(results)
-    return {name: np.concatenate([r[name] for r in results])[:cases] for name in results[0]}
+def _gather(
+    results: list[tuple[np.ndarray, dict[str, jax.Array]]], cases: int
+) -> dict[str, np.ndarray]:
+    """All batches' results in one transfer: row i of each is case i's.
+
+    Args:
+        results: of each batch, the rows it held and what came out. Every case is in one.
+    """
+    rows, values = zip(*results, strict=True)
+    values, columns = jax.device_get(values), {}
+    for name in values[0]:
+        column = np.concatenate([value[name] for value in values])
+        columns[name] = np.empty((cases, *column.shape[1:]), column.dtype)
+        columns[name][np.concatenate(rows)] = column
+    return columns

@@ -8,7 +8,8 @@ import pytest
 from bert4rec_jax.data.sequences import Sequences, leave_one_out
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.negatives import SAMPLED_PROTOCOLS, draw_negatives
-from bert4rec_jax.evaluation.ranking import PROTOCOLS, Ranker, popularity_scorer
+from bert4rec_jax.evaluation.ranking import PROTOCOLS, Ranker
+from bert4rec_jax.evaluation.scorers import popularity_scorer
 from bert4rec_jax.metrics import metrics_from_ranks
 from bert4rec_jax.vocab import Vocabulary
 

@@ -7,7 +7,7 @@ import pytest
 
 from bert4rec_jax.data import sequences
 from bert4rec_jax.evaluation.judge import Judge
-from bert4rec_jax.evaluation.ranking import popularity_scorer
+from bert4rec_jax.evaluation.scorers import popularity_scorer
 
 PROTOCOLS = ("popularity_100", "uniform_100", "full")
 
@@ -40,8 +40,9 @@ def test_the_parts_agree_with_each_other(log):
     for protocol in PROTOCOLS:
         test = ranks["test", protocol][1]
         assert parts["test"][protocol]["HR@10"] == np.mean(test < 10)
-        low, high = parts["test_interval"][protocol]["HR@10"]
-        assert low <= parts["test"][protocol]["HR@10"] <= high
+        for split in ("valid", "test"):
+            low, high = parts[f"{split}_interval"][protocol]["HR@10"]
+            assert low <= parts[split][protocol]["HR@10"] <= high
     by_length = parts["breakdown"]["history_length"].values()
     assert sum(group["users"] for group in by_length) == 60
     whole = sum(group["users"] * group["HR@10"] for group in by_length) / 60

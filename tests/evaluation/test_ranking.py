@@ -8,9 +8,10 @@ import pytest
 from bert4rec_jax import mesh
 from bert4rec_jax.data.sequences import Cases
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation import ranking
+from bert4rec_jax.evaluation import ranking, scorers
 from bert4rec_jax.evaluation.inputs import SeenItems
-from bert4rec_jax.evaluation.ranking import PROTOCOLS, Ranker, Scorer
+from bert4rec_jax.evaluation.ranking import PROTOCOLS, Ranker
+from bert4rec_jax.evaluation.scorers import Scorer
 from tests import ranking_reference as reference
 
 LENGTH = 5
@@ -201,7 +202,7 @@ def test_one_nan_among_the_candidates_is_found(item):
         ranker.ranks(params, cases, {})
 
 
-def test_everything_compiles_once():
+def test_every_width_compiles_once():
     traced = []
 
     def encode(params, items, length):
@@ -217,24 +218,29 @@ def test_everything_compiles_once():
     for judged in (cases, earlier, cases):
         params = make_params(rng.normal(size=(20, 20)))
         ranker.ranks(params, judged, random_negatives(rng, sequences, judged))
-    assert traced == [(4, LENGTH)]
+    assert len(traced) == len(set(traced))
+    assert {rows for rows, _ in traced} == {4}
+    assert {width for _, width in traced} <= {1, 2, 3, 4, 5}
 
 
 def test_a_large_catalogue_is_scored_in_smaller_batches(monkeypatch):
     monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 70)  # 3 x 20 < 70 < 4 x 20, halved from 8
-    shapes = []
+    shapes = set()
 
-    def encode(params, items, length):
-        shapes.append(len(items))
-        return params["rows"][items[:, 0] - 1]
+    def compile_and_note(function):
+        def noting(params, batch):
+            shapes.update((name, len(batch[name])) for name in ("items", "query") if name in batch)
+            return function(params, batch)
 
-    scorer = transition_scorer(False)._replace(encode=encode)
+        return jax.jit(noting)
+
+    scorer = transition_scorer(False)
     sequences = reference.random_log(np.random.default_rng(0), users=5, items=20, longest=9)
     cases = reference.last_items(sequences)
-    make_ranker(sequences, scorer, ("full",), batch_size=8).ranks(
-        make_params(np.eye(20)), cases, {}
-    )
-    assert shapes == [2]
+    make_ranker(
+        sequences, scorer, ("full",), batch_size=8, map_over_devices=compile_and_note
+    ).ranks(make_params(np.eye(20)), cases, {})
+    assert shapes == {("items", 8), ("query", 2)}
     monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 19)
     with pytest.raises(UserError, match="20 items is too large"):
         make_ranker(sequences, scorer, ("full",))
@@ -262,7 +268,7 @@ def test_popularity_ranks_by_counts():
     """Counts 5, 4, 4, 1 of items 1 to 4: for each user's last item, who is at least as popular."""
     counts = np.array([0, 5, 4, 4, 1])
     sequences = reference.small_log([[1, 2], [1, 2, 4], [2, 1]], items=4)
-    scorer, params = ranking.popularity_scorer(counts)
+    scorer, params = scorers.popularity_scorer(counts)
     over_devices = functools.partial(
         mesh.map_over_devices, mesh=mesh.make_mesh(2), in_axes=(None, "data"), out_axes="data"
     )
