@@ -110,7 +110,7 @@ class Experiment:
             model=self.model,
             optimizer=self.optimizer,
             make_task=make_task,
-            loss=losses.LOSSES[self.config.train.loss],
+            loss=self._loss(),
             budget=self.batches.budget(counts),
             key=self._key("steps"),
         )
@@ -123,6 +123,14 @@ class Experiment:
         )
         items = mesh.put_copied(self.log.items, self.mesh)
         return lambda state, *batch: mapped(state, items, *batch)
+
+    def _loss(self):
+        train = self.config.train
+        options = {
+            "sampled_softmax": {"negatives": train.negatives},
+            "gbce": {"negatives": train.negatives, "calibration": train.calibration},
+        }
+        return functools.partial(losses.LOSSES[train.loss], **options.get(train.loss, {}))
 
     def _task(self):
         """(key, Row) -> Task, and how many predictions a window of each length asks for."""

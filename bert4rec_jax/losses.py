@@ -1,5 +1,5 @@
 """Losses as a sum and a weight, never a mean of means: cross-entropy over the whole catalogue, and
-binary cross-entropy against one sampled item.
+all losses by name.
 
 Under data parallelism devices hold different numbers of masked items; only sums can be added up.
 """
@@ -8,6 +8,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+
+from bert4rec_jax import sampled_losses
 
 # Logits held at once, in numbers: 16 Mi float32 are 64 MiB. Small enough to stay near the cache and
 # to keep memory flat in catalogue size, large enough that a block's matrix product is efficient.
@@ -117,42 +119,16 @@ def _cross_entropy_backward(residuals, g):
 _cross_entropy_sum.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def binary_cross_entropy(
-    key: jax.Array,
-    hidden: jax.Array,
-    table: jax.Array,
-    bias: jax.Array,
-    labels: jax.Array,
-    weights: jax.Array,
-) -> jax.Array:
-    """Weighted sum over positions of -log sigmoid(s) - log(1 - sigmoid(s')), float32 scalar.
-
-    s is the label's score and s' that of one negative: SASRec's loss (equation 7 there). Negatives
-    are uniform over the catalogue without the label; the original leaves out all of the user's
-    items too, which for a catalogue of thousands changes a few negatives in a hundred.
-
-    Args:
-        key: of the negatives.
-        hidden: [M, d]; table: [n, d], n >= 2, row i is item id i + 1; bias: [n].
-        labels: int32 [M], ids 1..n (anything where the weight is 0).
-        weights: float32 [M].
-    """
-    positive = jnp.maximum(labels - 1, 0)
-    draws = jax.random.randint(key, labels.shape, 0, table.shape[0] - 1, labels.dtype)
-    negative = draws + (draws >= positive)  # steps over the label
-
-    def score(rows):
-        dots = jnp.einsum("md,md->m", hidden, table[rows], preferred_element_type=jnp.float32)
-        return dots + bias[rows].astype(jnp.float32)
-
-    # -log sigmoid(s) = softplus(-s), which neither overflows nor takes the logarithm of 0.
-    return jnp.sum(weights * (jax.nn.softplus(-score(positive)) + jax.nn.softplus(score(negative))))
-
-
 def _softmax(key, *arguments):
     del key  # nothing is drawn
     return softmax_cross_entropy(*arguments)
 
 
-# What `--config.train.loss` may be: (key, hidden, table, bias, labels, weights) -> sum.
-LOSSES = {"softmax": _softmax, "bce": binary_cross_entropy}
+# What `--config.train.loss` may be: (key, hidden, table, bias, labels, weights) -> sum. Those with
+# sampled items ask for `negatives` beside that, and gbce for `calibration`.
+LOSSES = {
+    "softmax": _softmax,
+    "bce": sampled_losses.binary_cross_entropy,
+    "sampled_softmax": sampled_losses.sampled_softmax,
+    "gbce": sampled_losses.generalised_binary_cross_entropy,
+}

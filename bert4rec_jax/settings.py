@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.models import NAMES
 
 
@@ -31,7 +32,9 @@ _RULES = {
     "model.horizontal": (_positive, "positive"),
     "model.vertical": (_positive, "positive"),
     "model.smoothing": (_positive, "positive"),
-    "train.loss": (("softmax", "bce").__contains__, "softmax or bce"),
+    "train.loss": (LOSSES.__contains__, f"one of {', '.join(LOSSES)}"),
+    "train.negatives": (_positive, "positive"),
+    "train.calibration": (_share, "in [0, 1]"),
     "data.split": (
         ("leave_one_out", "global_time").__contains__,
         "leave_one_out or global_time",

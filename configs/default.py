@@ -68,7 +68,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 400_000  # updates (run_*.sh)
     config.train.batch_size = 256  # windows an update (section 4.3)
     config.train.packed = True  # windows share rows: same sums, no padding computed
-    config.train.loss = "softmax"  # over all items; or bce, against one sampled item (SASRec)
+    # softmax: over all items; sampled_softmax or gbce (gSASRec): for large catalogues; bce: against
+    # one sampled item (SASRec).
+    config.train.loss = "softmax"
+    config.train.negatives = 256  # sampled_softmax, gbce: K, items (gSASRec's value)
+    config.train.calibration = 0.75  # gbce: t, 0 (plain bce) to 1 (as if against all items)
     config.train.log_every = 50  # steps
     config.train.eval_every = 1000  # steps between validations, each followed by a checkpoint
     config.train.checkpoint_minutes = 5.0  # a checkpoint at least this often

@@ -20,6 +20,7 @@ FOLDERS = {"data", "evaluation", "training"}
 DATA_CHAIN = ["sources", "interactions", "sequences", "batching"]  # none imports a later one
 NEIGHBOURS = {  # leaves that need a leaf
     "data.batching": {"masking"},
+    "losses": {"sampled_losses"},
     "next_item": {"masking"},
     "encoder": {"dropout"},
     "sasrec": {"dropout", "encoder"},
@@ -32,6 +33,7 @@ ASSEMBLERS = {
     "settings",
     "experiment",
     "modes",
+    "table",
 }  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.

@@ -4,12 +4,43 @@ import pytest
 
 from bert4rec_jax import settings
 from bert4rec_jax.errors import UserError
-from configs import beauty, custom, default, ml1m, ml20m, steam, synthetic
+from bert4rec_jax.models import NAMES
+from configs import baselines, beauty, custom, default, ml1m, ml20m, steam, synthetic
 
 
 @pytest.mark.parametrize("module", [default, synthetic, ml1m, ml20m, beauty, steam, custom])
 def test_the_shipped_configs_pass(module):
     settings.check(module.get_config())
+
+
+@pytest.mark.parametrize("name", baselines.MODELS)
+@pytest.mark.parametrize("module", [synthetic, ml1m, ml20m, beauty, steam, custom])
+def test_the_shipped_configs_pass_for_every_model(module, name):
+    config = module.get_config(name)
+    settings.check(config)
+    assert config.model.name in NAMES
+    assert config.data == module.get_config().data
+
+
+def test_every_model_has_settings_of_its_own():
+    assert set(NAMES) <= baselines.MODELS.keys()
+    assert {baselines.MODELS[name]["model.name"] for name in baselines.MODELS} == set(NAMES)
+    assert ml1m.get_config("lstm").model.cell == "lstm"
+    assert ml1m.get_config("sasrec_bce").train.loss == "bce"
+    assert beauty.get_config("sasrec").model.attention_dropout == 0.5
+
+
+def test_the_default_is_bert4rec_and_paper_its_original_recipe():
+    for module in (ml1m, beauty):
+        assert module.get_config() == module.get_config("bert4rec")
+        paper = module.get_config("paper")
+        assert paper.model.name == "bert4rec"
+        assert (paper.train.steps, paper.optimizer.learning_rate) == (400_000, 1e-4)
+
+
+def test_a_model_without_settings_is_refused_with_those_that_have():
+    with pytest.raises(ValueError, match="'fast' is unknown; there are bert4rec, sasrec"):
+        ml1m.get_config("fast")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""Losses that score the label and a few sampled items, for catalogues too large to score whole.
+
+Each is (key, hidden, table, bias, labels, weights) -> the weighted sum over positions, as in
+`losses`. A score is hidden table[row]^T + bias[row], float32 whatever the dtype of `hidden`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+# Numbers of gathered item vectors held at once: 16 Mi float32 are 64 MiB.
+GATHERED_AT_ONCE = 1 << 24
+
+
+def binary_cross_entropy(
+    key: jax.Array,
+    hidden: jax.Array,
+    table: jax.Array,
+    bias: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+) -> jax.Array:
+    """Weighted sum over positions of -log sigmoid(s) - log(1 - sigmoid(s')), float32 scalar.
+
+    s is the label's score and s' that of one negative: SASRec's loss (equation 7 there). Negatives
+    are uniform over the catalogue without the label; the original leaves out all of the user's
+    items too, which for a catalogue of thousands changes a few negatives in a hundred.
+
+    Args:
+        key: of the negatives.
+        hidden: [M, d]; table: [n, d], n >= 2, row i is item id i + 1; bias: [n].
+        labels: int32 [M], ids 1..n (anything where the weight is 0).
+        weights: float32 [M].
+    """
+    return _binary_sum(key, hidden, table, bias, labels, weights, negatives=1, power=1.0)
+
+
+def generalised_binary_cross_entropy(
+    key: jax.Array,
+    hidden: jax.Array,
+    table: jax.Array,
+    bias: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    *,
+    negatives: int,
+    calibration: float,
+) -> jax.Array:
+    """gBCE of gSASRec (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192), float32 scalar.
+
+    The weighted sum over positions of -(log sigmoid(s)^beta + sum_k log(1 - sigmoid(s'_k))) /
+    (K + 1), with K negatives of each position's own, uniform over the catalogue without the label
+    and with replacement. Of all the items that could be negatives a share of alpha = K / (n - 1)
+    is drawn; scores learnt from so few are too high, and beta = alpha (t (1 - 1/alpha) + 1/alpha),
+    which is 1 - t (1 - alpha), lowers them again.
+
+    Args:
+        key, hidden, table, bias, labels, weights: as for `binary_cross_entropy`.
+        negatives: K. calibration: t in [0, 1]; 0 is plain binary cross-entropy, 1 makes the
+            sigmoids estimate the probabilities that training on all negatives would.
+    """
+    sampling_rate = min(1.0, negatives / (table.shape[0] - 1))
+    power = 1.0 - calibration * (1.0 - sampling_rate)
+    loss_sum = _binary_sum(
+        key, hidden, table, bias, labels, weights, negatives=negatives, power=power
+    )
+    return loss_sum / (negatives + 1)
+
+
+def sampled_softmax(
+    key: jax.Array,
+    hidden: jax.Array,
+    table: jax.Array,
+    bias: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    *,
+    negatives: int,
+) -> jax.Array:
+    """Weighted sum over positions of -log(exp(s) / Z'), with Z' from sampled items: float32 scalar.
+
+    Z' = exp(s) + the sum over K draws of exp(s'_k) / (K q_k), where q_k is the probability of the
+    item drawn: the logQ correction, with which Z' is on average the softmax's own denominator
+    (Bengio and Senecal 2008; Yi et al., RecSys 2019). Draws of the label itself add nothing, since
+    it is there already. All positions share the draws, so that their scores are one product
+    [M, d] x [d, K]. What is drawn: see `draw_by_rank`.
+
+    Args:
+        key, hidden, table, bias, labels, weights: as for `binary_cross_entropy`.
+        negatives: K.
+    """
+    label = jnp.maximum(labels - 1, 0)
+    drawn, log_q = draw_by_rank(key, items=table.shape[0], count=negatives)
+    label_score = jnp.einsum("md,md->m", hidden, table[label], preferred_element_type=jnp.float32)
+    label_score += bias[label].astype(jnp.float32)
+    scores = jnp.dot(hidden, table[drawn].T, preferred_element_type=jnp.float32)  # [M, K]
+    scores += (bias[drawn].astype(jnp.float32) - log_q - math.log(negatives))[None, :]
+    scores = jnp.where(drawn[None, :] == label[:, None], -jnp.inf, scores)
+    log_z = jax.nn.logsumexp(jnp.concatenate([label_score[:, None], scores], axis=1), axis=1)
+    return jnp.sum(weights * (log_z - label_score))
+
+
+def draw_by_rank(key: jax.Array, *, items: int, count: int) -> tuple[jax.Array, jax.Array]:
+    """Draws table rows nearly by Zipf's law: an item's probability falls as 1 over its rank.
+
+    Rows are in the order of falling frequency (see `data.sequences`), so no counts are needed. The
+    catalogue is cut in half, its upper half again and so on down to the first item; each part is
+    drawn as often as any other, and the items within a part evenly. That is the log-uniform law
+    of TensorFlow's candidate sampling in steps of 2, and takes whole numbers only: in float32 the
+    law itself has too few digits to reach each item of a catalogue of millions.
+
+    Args:
+        items: n, at least 1.  count: draws, with replacement.
+
+    Returns:
+        (rows int32 [count], in 0..n - 1; log of each one's probability, float32 [count]).
+    """
+    part_key, row_key = jax.random.split(key)
+    parts = items.bit_length()  # part i holds the rows from n // 2^(i + 1) up to n // 2^i
+    part = jax.random.randint(part_key, (count,), 0, parts)
+    low, high = items >> (part + 1), items >> part
+    rows = jax.random.randint(row_key, (count,), low, high)
+    return rows, -jnp.log((high - low).astype(jnp.float32)) - math.log(parts)
+
+
+def _binary_sum(key, hidden, table, bias, labels, weights, *, negatives, power):
+    """Weighted sum of -power log sigmoid(label's score) - sum of log(1 - sigmoid(negative's))."""
+    label = jnp.maximum(labels - 1, 0)
+    shape = (len(labels), negatives)
+    draws = jax.random.randint(key, shape, 0, table.shape[0] - 1, labels.dtype)
+    rows = draws + (draws >= label[:, None])  # steps over the label
+
+    def position_loss(position):
+        h, label, rows = position
+
+        def scores(rows):
+            dots = jnp.dot(table[rows], h, preferred_element_type=jnp.float32)
+            return dots + bias[rows].astype(jnp.float32)
+
+        # -log sigmoid(s) = softplus(-s), which neither overflows nor takes the logarithm of 0.
+        return power * jax.nn.softplus(-scores(label)) + jnp.sum(jax.nn.softplus(scores(rows)))
+
+    # Blocks of positions, and vectors gathered again in the backward pass: [M, K, d] numbers are
+    # gigabytes with a few hundred negatives.
+    block = max(1, min(len(labels), GATHERED_AT_ONCE // (negatives * table.shape[1])))
+    losses = jax.lax.map(jax.checkpoint(position_loss), (hidden, label, rows), batch_size=block)
+    return jnp.sum(weights * losses)

@@ -1,0 +1,281 @@
+"""Losses of sampled items: by hand, against the losses they stand for, and what they draw."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from bert4rec_jax import mesh, sampled_losses
+from bert4rec_jax.experiment import Experiment
+from bert4rec_jax.losses import softmax_cross_entropy
+from bert4rec_jax.sampled_losses import (
+    binary_cross_entropy,
+    draw_by_rank,
+    generalised_binary_cross_entropy,
+    sampled_softmax,
+)
+from configs import synthetic
+
+LOSSES = {
+    "bce": binary_cross_entropy,
+    "gbce": functools.partial(generalised_binary_cross_entropy, negatives=5, calibration=0.75),
+    "sampled_softmax": functools.partial(sampled_softmax, negatives=5),
+}
+each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+
+
+def problem(positions=13, items=29, width=8):
+    keys = jax.random.split(jax.random.key(1), 4)
+    hidden = jax.random.normal(keys[0], (positions, width))
+    table = jax.random.normal(keys[1], (items, width))
+    bias = jax.random.normal(keys[2], (items,))
+    labels = jax.random.randint(keys[3], (positions,), 1, items + 1)
+    weights = jnp.ones(positions).at[jnp.array([0, 5])].set(0.0)
+    return hidden, table, bias, labels, weights
+
+
+def scores_alone(bias, *, label, weight=1.0):
+    """Arguments of one position at which item i scores bias[i - 1]."""
+    return (
+        jnp.zeros((1, 1)), jnp.zeros((len(bias), 1)), jnp.asarray(bias), jnp.array([label]),
+        jnp.array([weight]),
+    )  # fmt: skip
+
+
+def over_keys(loss, arguments, draws=4000):
+    keys = jax.random.split(jax.random.key(2), draws)
+    return np.asarray(jax.jit(jax.vmap(lambda key: loss(key, *arguments)))(keys))
+
+
+# All of them.
+
+
+@each_loss
+def test_large_scores_and_nothing_to_predict_do_no_harm(loss):
+    arguments = problem()
+    gradient = jax.value_and_grad(loss, (1, 2, 3))
+    value, gradients = gradient(jax.random.key(0), 1e4 * arguments[0], *arguments[1:])
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((value, gradients)))
+    value, gradients = gradient(
+        jax.random.key(0), *arguments[:3], jnp.zeros(13, jnp.int32), jnp.zeros(13)
+    )
+    assert value == 0
+    assert all((np.asarray(g) == 0).all() for g in gradients)
+
+
+@each_loss
+def test_a_position_without_weight_adds_nothing(loss):
+    """Whatever stands there: the same draws, another hidden vector and label."""
+    hidden, table, bias, labels, weights = problem()
+    gradient = jax.value_and_grad(loss, (2, 3))
+    one = gradient(jax.random.key(0), hidden, table, bias, labels, weights)
+    other = gradient(
+        jax.random.key(0), hidden.at[5].set(7.0), table, bias, labels.at[5].set(0), weights
+    )
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+@each_loss
+def test_the_label_is_never_its_own_negative(loss):
+    """A negative of the label's score, 50, would cost at least log 2 a position."""
+    positions, items = 500, 6
+    bias = jnp.full(items, -50.0).at[2].set(50.0)
+    value = loss(
+        jax.random.key(0), jnp.zeros((positions, 1)), jnp.zeros((items, 1)), bias,
+        jnp.full(positions, 3), jnp.ones(positions),
+    )  # fmt: skip
+    np.testing.assert_allclose(value, 0.0, atol=1e-6)
+
+
+@each_loss
+def test_four_devices_do_what_one_does(loss):
+    """With two items and all draws the same, whatever the device's key.
+
+    The binary ones have one negative to draw. For the softmax the draws that fall on a position's
+    other item are counted, so the keys must be the same on all devices.
+    """
+    hidden, table, bias, labels, weights = problem(positions=16, items=2)
+    own_keys = loss is not LOSSES["sampled_softmax"]
+
+    def gradients(key, hidden, labels, weights, table, bias):
+        def objective(hidden, table, bias):
+            own = jax.random.fold_in(key, mesh.device_index()) if own_keys else key
+            table, bias = mesh.copy_per_device((table, bias))
+            return mesh.sum_over_devices(loss(own, hidden, table, bias, labels, weights))
+
+        return jax.grad(objective, (0, 1, 2))(hidden, table, bias)
+
+    found = []
+    for devices in (1, 4):
+        mapped = mesh.map_over_devices(
+            gradients, mesh.make_mesh(devices),
+            in_axes=(None, "data", "data", "data", None, None), out_axes=("data", None, None),
+        )  # fmt: skip
+        found.append(mapped(jax.random.key(0), hidden, labels, weights, table, bias))
+    for one, four in zip(*found, strict=True):
+        assert np.abs(one).max() > 0.1
+        np.testing.assert_allclose(one, four, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sampled_softmax", "gbce"])
+def test_a_run_trains_with_it_on_four_devices(name):
+    """Three steps on the generated log, from the settings to the gradients."""
+    config = synthetic.get_config()
+    config.model.hidden, config.model.layers = 8, 1
+    config.mesh.data = 4
+    config.train.loss = name
+    config.train.negatives = 7
+    experiment = Experiment(config)
+    run_step, state = experiment.run_step(), experiment.initial_state()
+    for step in range(3):
+        state, sums = run_step(state, *experiment.batch(step))
+        assert float(sums["weight"]) > 100
+        assert 0 < float(sums["loss"] / sums["weight"]) < 20
+        assert float(sums["grad_norm"]) > 0
+
+
+# The binary ones.
+
+
+def test_binary_cross_entropy_of_two_items_by_hand():
+    """The one other item is the negative. The label scores ln 3, sigmoid 3/4; the other one
+    -ln 4, so 1 - sigmoid is 4/5; the loss is ln 4/3 + ln 5/4 = ln 5/3."""
+    table, bias = jnp.array([[2.0], [0.0]]), jnp.array([np.log(3.0) - 2.0, -np.log(4.0)])
+    loss = binary_cross_entropy(
+        jax.random.key(0), jnp.ones((3, 1)), table, bias, jnp.array([1, 1, 0]),
+        jnp.array([1.0, 0.5, 0.0]),
+    )  # fmt: skip
+    np.testing.assert_allclose(loss, 1.5 * np.log(5 / 3), rtol=1e-6)
+
+
+def test_generalised_binary_cross_entropy_by_hand():
+    """5 items, 2 negatives: alpha = 2 / 4, and with t = 0.6 beta = 0.5 (0.6 (1 - 2) + 2) = 0.7.
+    The label scores ln 3 and all others -ln 4, so the loss is (0.7 ln 4/3 + 2 ln 5/4) / 3."""
+    bias = np.full(5, -np.log(4.0), np.float32)
+    bias[3] = np.log(3.0)
+    loss = generalised_binary_cross_entropy(
+        jax.random.key(0), *scores_alone(bias, label=4, weight=2.0), negatives=2, calibration=0.6
+    )
+    expected = 2.0 * (0.7 * np.log(4 / 3) + 2 * np.log(5 / 4)) / 3
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_one_negative_without_calibration_is_half_of_plain_binary_cross_entropy():
+    """A mean of two terms there, a sum of the same two here."""
+    plain = binary_cross_entropy(jax.random.key(0), *problem())
+    general = generalised_binary_cross_entropy(
+        jax.random.key(0), *problem(), negatives=1, calibration=0.0
+    )
+    np.testing.assert_allclose(general, plain / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
+def test_many_negatives_weigh_the_label_fully(calibration):
+    """alpha is at most 1, so beta is 1: with 400 draws from 4 others, the mean over all others."""
+    bias = np.array([1.0, -1.0, 0.5, 2.0, 0.0], np.float32)
+    loss = functools.partial(
+        generalised_binary_cross_entropy, negatives=400, calibration=calibration
+    )
+    found = over_keys(loss, scores_alone(bias, label=1), draws=200).mean()
+    other = np.log1p(np.exp(bias[1:])).mean()
+    np.testing.assert_allclose(found, (np.log1p(np.exp(-1.0)) + 400 * other) / 401, rtol=2e-3)
+
+
+def test_blocks_of_positions_change_nothing(monkeypatch):
+    gradient = jax.value_and_grad(LOSSES["gbce"], (1, 2, 3))
+    whole = gradient(jax.random.key(0), *problem())
+    monkeypatch.setattr(sampled_losses, "GATHERED_AT_ONCE", 4 * 5 * 8)  # 4 of the 13 positions
+    blocked = gradient(jax.random.key(0), *problem())
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(blocked), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_of_all_negatives_never_exist():
+    positions, items, width, negatives = 4096, 1000, 64, 256
+    shapes = (
+        jax.ShapeDtypeStruct((positions, width), jnp.float32),
+        jax.ShapeDtypeStruct((items, width), jnp.float32),
+        jax.ShapeDtypeStruct((items,), jnp.float32),
+        jax.ShapeDtypeStruct((positions,), jnp.int32),
+        jax.ShapeDtypeStruct((positions,), jnp.float32),
+    )
+    loss = functools.partial(
+        generalised_binary_cross_entropy, negatives=negatives, calibration=0.75
+    )
+    gradient = jax.jit(jax.grad(functools.partial(loss, jax.random.key(0)), (0, 1, 2)))
+    temporary = gradient.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+    assert temporary < 4 * positions * negatives * width
+
+
+def test_negatives_are_uniform_over_the_other_items():
+    """Item i scores its bias, 30 i: the loss is the sum over negatives of 30 i, nearly."""
+    items, label = 6, 3
+    bias = 30.0 * jnp.arange(1.0, items + 1)
+    found = over_keys(binary_cross_entropy, scores_alone(bias, label=label))
+    negatives = np.rint(found / 30).astype(int)
+    counts = np.bincount(negatives, minlength=items + 1)
+    assert counts[0] == counts[label] == 0
+    assert stats.chisquare(np.delete(counts, [0, label])).pvalue > 0.01
+
+
+# The sampled softmax.
+
+
+def test_sampled_softmax_of_two_items_by_hand():
+    """Rows 0 and 1 are drawn with probability 1/2 each. The label, item 1, scores 0 and the other
+    one ln 3; of 4 draws h fall on the other: Z' = 1 + h * 3 / (4 * 1/2)."""
+    key = jax.random.key(1)
+    drawn, _ = draw_by_rank(key, items=2, count=4)
+    others = int((drawn == 1).sum())
+    assert 0 < others < 4
+    loss = sampled_softmax(key, *scores_alone([0.0, np.log(3.0)], label=1), negatives=4)
+    np.testing.assert_allclose(loss, np.log(1 + others * 3 / 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("negatives", [1, 3])
+def test_the_denominator_is_right_on_average(negatives):
+    """Without bias even from a single draw: the mean of Z' over many keys is the softmax's Z."""
+    bias = np.random.default_rng(0).normal(size=11).astype(np.float32)
+    label = 5
+    loss = functools.partial(sampled_softmax, negatives=negatives)
+    z = np.exp(over_keys(loss, scores_alone(bias, label=label), draws=20_000) + bias[label - 1])
+    error = z.std() / np.sqrt(len(z))
+    assert error < 0.02 * z.mean()
+    assert abs(z.mean() - np.exp(bias).sum()) < 3 * error
+
+
+def test_many_negatives_give_the_full_softmax_and_its_gradients():
+    arguments = problem(items=7)
+    value, gradients = jax.value_and_grad(sampled_softmax, (1, 2, 3))(
+        jax.random.key(0), *arguments, negatives=1_000_000
+    )
+    expected, expected_gradients = jax.value_and_grad(softmax_cross_entropy, (0, 1, 2))(*arguments)
+    np.testing.assert_allclose(value, expected, rtol=5e-3)
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.02)
+
+
+@pytest.mark.parametrize("items", [1, 2, 3, 8, 13, 1000])
+def test_every_row_is_drawn_as_often_as_it_says(items):
+    """The probabilities by hand for 3: parts {1, 2} and {0}, each half."""
+    rows, log_q = map(np.asarray, draw_by_rank(jax.random.key(3), items=items, count=60_000))
+    drawn, first, counts = np.unique(rows, return_index=True, return_counts=True)
+    assert drawn.tolist() == list(range(items))
+    q = np.exp(log_q[first].astype(float))
+    np.testing.assert_allclose(q.sum(), 1.0, rtol=1e-5)
+    assert stats.chisquare(counts, len(rows) * q / q.sum()).pvalue > 0.01 or items == 1
+    if items == 3:
+        np.testing.assert_allclose(q, [0.5, 0.25, 0.25], rtol=1e-6)
+
+
+def test_draws_follow_zipf_up_to_a_factor_of_two():
+    rows, log_q = map(np.asarray, draw_by_rank(jax.random.key(4), items=1_000_000, count=10_000))
+    log_uniform = np.log1p(1 / (rows + 1.0)) / np.log(1_000_001)
+    ratio = np.exp(log_q) / log_uniform
+    assert ratio.min() > 0.4
+    assert ratio.max() < 2.5
+    assert rows.max() > 900_000
