@@ -14,11 +14,14 @@ from configs import default
 
 SYNTHETIC = pathlib.Path(__file__).parent / "configs" / "synthetic.py"
 
+# The order of the paper's Table 2, each of ours that it does not have behind its like.
+TABLE = ["popularity", "markov", "gru4rec", "lstm", "caser", "sasrec_bce", "sasrec", "bert4rec"]
+
 
 def train(values, workdir, started):
     from bert4rec_jax import modes
 
-    modes.train(values.config, workdir, started=started)
+    modes.train(cli.chosen_config(values["config"]), workdir, started=started)
 
 
 def evaluate(values, workdir, started):
@@ -34,7 +37,13 @@ def compare(values, workdir, started):
     modes.compare(values.runs)
 
 
-MODES = {"train": train, "evaluate": evaluate, "compare": compare}
+def table(values, workdir, started):
+    from bert4rec_jax import table
+
+    table.make_table(cli.configs_of(values["config"], values.models), workdir)
+
+
+MODES = {"train": train, "evaluate": evaluate, "compare": compare, "table": table}
 
 
 def define_flags():
@@ -44,10 +53,12 @@ def define_flags():
         "train",
         MODES,
         "train: from the start or from where --workdir stands, then evaluate; evaluate: the best "
-        "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B",
+        "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B; table: train "
+        "each of --models in a folder of --workdir, and set them beside the paper's Table 2",
     )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
     flags.DEFINE_list("runs", [], "two work directories to compare")
+    flags.DEFINE_list("models", TABLE, "models of the table: names that --config=FILE:NAME takes")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """From the command line to one call, and from a user's mistake to one line and exit code 2."""
 
+import inspect
 import pathlib
+import runpy
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from absl import flags
 
@@ -36,6 +39,47 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def chosen_config(flag: flags.Flag) -> Any:
+    """The config of --config; with --config.model.name=NAME, FILE stands for FILE:NAME.
+
+    So a model comes with its own settings, unless the file has none for it.
+    """
+    path, _, chosen = flag.config_filename.partition(":")
+    name = flag.override_values.get("model.name")
+    if name is None or chosen or not _recipe(path)[1]:
+        return flag.value
+    return _config_of(flag, name)
+
+
+def configs_of(flag: flags.Flag, names: list[str]) -> dict[str, Any]:
+    """NAME -> the config FILE:NAME, for --config=FILE, and the command line's settings over it."""
+    if ":" in flag.config_filename or "model.name" in flag.override_values:
+        raise UserError(
+            f"--models chooses the models ({', '.join(names)}): leave out --config.model.name, and "
+            "the name behind the file of --config"
+        )
+    return {name: _config_of(flag, name) for name in names}
+
+
+def _config_of(flag: flags.Flag, name: str) -> Any:
+    path = flag.config_filename.partition(":")[0]
+    get_config, is_for_many = _recipe(path)
+    if not is_for_many:
+        raise UserError(f"{path} has no settings for {name}: its get_config takes no name")
+    try:
+        config = get_config(name)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    config.update_from_flattened_dict(flag.override_values)
+    return config.lock()
+
+
+def _recipe(path: str) -> tuple[Callable, bool]:
+    """`get_config` of a config file, and whether it takes the name of a model."""
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config, bool(inspect.signature(get_config).parameters)
 
 
 def _parse(argv: list[str], define_flags: Callable[[], None]) -> flags.FlagValues:

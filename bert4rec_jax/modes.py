@@ -22,12 +22,17 @@ from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.loop import LoopOptions, Standing, StopRequest, fit
 from bert4rec_jax.training.records import Records
 
+_COUNTED = {"steps": 0, "end": "counted"}
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: float) -> None:
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: float) -> bool:
     """Train, or go on where the work directory stands; then evaluate the best checkpoint.
 
     Args:
         started: `time.monotonic()` when the command began, for the time to the first step.
+
+    Returns:
+        whether it came to its end: False where a signal asked it to stop.
     """
     if (workdir / "results.json").exists():
         saved = saved_config(config, workdir).to_dict()
@@ -39,8 +44,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         workdir.mkdir(parents=True, exist_ok=True)
         if experiment.is_counted:
             _write_config(config, workdir)
-            _report(experiment, experiment.counted[1], {"steps": 0}, workdir)
-            return
+            _report(experiment, experiment.counted[1], _COUNTED, workdir)
+            return True
         checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
     except OSError as error:
         raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
@@ -79,9 +84,25 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
     if stop and int(state.step) < config.train.steps:
         checkpoints.close()
         _say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
-        return
+        return False
     _report(experiment, *_restore_best(experiment, checkpoints), workdir)
     checkpoints.close()
+    return not stop
+
+
+def is_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> bool:
+    """Whether `train` would find nothing to do: `workdir` has the results of this very config.
+
+    Raises:
+        UserError: it holds a run of another config.
+    """
+    if not (workdir / "results.json").exists():
+        return False
+    saved = saved_config(config, workdir).to_dict()
+    settings.check_same_config(config.to_dict(), saved, workdir)
+    trained = report.read_results(workdir)["train"]
+    enough = trained["steps"] >= config.train.steps or trained.get("end") in ("patience", "counted")
+    return enough and trained.get("end") != "unfinished" and saved["eval"] == config.eval.to_dict()
 
 
 def evaluate(
@@ -97,7 +118,7 @@ def evaluate(
     config.update_from_flattened_dict(overrides)
     experiment = Experiment(config)
     if experiment.is_counted:
-        _report(experiment, experiment.counted[1], {"steps": 0}, workdir)
+        _report(experiment, experiment.counted[1], _COUNTED, workdir)
         return
     checkpoints = Checkpoints(
         workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
@@ -139,8 +160,13 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
     if experiment.config.data.train_on_valid:
         best = latest  # a validation on training items cannot choose
     standing = Standing(**checkpoints.read_meta(latest)["standing"])
+    if latest >= experiment.config.train.steps:
+        end = "steps"
+    else:
+        end = "patience" if 0 < experiment.config.train.patience <= standing.stale else "unfinished"
     train_part = {
         "steps": latest,
+        "end": end,
         "best_step": best,
         "epochs": latest / experiment.batches.steps_per_epoch,
         "seconds": standing.seconds,

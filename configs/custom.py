@@ -5,13 +5,13 @@ Columns are found by their usual names; `--config.data.user_column=NAME` and its
 
 import ml_collections
 
-from configs import default
+from configs import baselines, default
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "custom"
     config.model.kernel_init = "xavier"
     config.optimizer.learning_rate = 1e-3
     config.train.steps = 20_000
-    return config
+    return baselines.apply(config, model)

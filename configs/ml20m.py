@@ -2,12 +2,12 @@
 
 import ml_collections
 
-from configs import default
+from configs import baselines, default
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "ml-20m"
     config.model.dropout = 0.1
     config.model.attention_dropout = 0.1
-    return config
+    return baselines.apply(config, model)

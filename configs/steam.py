@@ -2,10 +2,10 @@
 
 import ml_collections
 
-from configs import default
+from configs import baselines, default
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "steam"
     config.model.max_length = 50
@@ -15,4 +15,4 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.budget = 20
     config.masking.stride = 25
     config.train.steps = 800_000
-    return config
+    return baselines.apply(config, model)

@@ -8,10 +8,10 @@ best possible, in a minute and a half with the installation.
 
 import ml_collections
 
-from configs import default
+from configs import baselines, default
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "synthetic"
     config.model.max_length = 32  # shorter than most histories, so that windows slide
@@ -28,4 +28,4 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 3000
     config.train.batch_size = 128
     config.train.eval_every = 500
-    return config
+    return baselines.apply(config, model)

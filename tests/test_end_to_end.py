@@ -153,6 +153,10 @@ def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
         (("train",), "unexpected 'train'"),
         (("--mode=evaluate", "--workdir=nowhere"), "nowhere"),
         (("--config.mesh.data=3",), "mesh.data 3 but this machine has 1 devices"),
+        (("--config=configs/ml1m.py:none",), "'none' is unknown; there are bert4rec"),
+        (("--config=configs/ml1m.py", "--mode=table", "--models=caser,none"), "'none' is unknown"),
+        (("--config=configs/ml1m.py:caser", "--mode=table"), "leave out"),
+        (("--mode=table", "--models="), "--models is empty"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(cache, tmp_path, arguments, words):
@@ -202,6 +206,38 @@ def test_a_split_at_a_moment(log, cache, tmp_path):
     ranks = pl.read_parquet(tmp_path / "ranks.parquet")
     tested = ranks.filter(split="test", protocol="full")["user"].to_list()
     assert tested == [f"u{user}" for user in range(40) if 5 + user % 12 > 6]
+
+
+def test_a_table_goes_on_with_the_models_that_are_not_done(log, cache, tmp_path):
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}", "--mode=table")
+    command += ("--models=popularity,caser",)
+    process = start(cache, *command)
+    metrics = tmp_path / "caser" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out == ""
+    assert "SIGTERM: saved step" in err or "step 12/12" in err
+    assert not (tmp_path / "table.json").exists()
+
+    done = run(cache, *command)
+    assert done.returncode == 0, done.stderr
+    assert "popularity (1 of 2): finished before" in done.stderr
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert list(table["models"]) == ["popularity", "caser"]
+    for name, model in table["models"].items():
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        assert model["test"] == results["test"]
+        assert f"{model['test']['popularity_100']['MRR']:.4f}" in done.stdout
+        assert f"{model['test']['full']['NDCG@10']:.4f}" in (tmp_path / "table.md").read_text()
+    assert table["models"]["caser"]["train"]["steps"] == 12
+
+    again = run(cache, *command)
+    assert again.stdout == done.stdout
+    assert "caser (2 of 2): finished before" in again.stderr
 
 
 @pytest.mark.parametrize("model", ["popularity", "markov", "sasrec", "gru4rec", "caser"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bert4rec_jax.evaluation.bootstrap import metric_intervals
 from bert4rec_jax.metrics import metrics_from_ranks
 
 
@@ -20,7 +21,8 @@ def by_history_length(
         lengths: int [cases], the items before the true one: `cases.ends`.
 
     Returns:
-        "shortest-longest" -> {"users": how many, metric: mean}, shortest histories first.
+        "shortest-longest" -> {"users": how many, metric: mean, "interval": {metric: [low, high]}},
+        shortest histories first.
     """
     bounds = np.unique(np.quantile(lengths, [0.25, 0.5, 0.75], method="lower"))
     quarter = np.searchsorted(bounds, lengths)
@@ -51,7 +53,7 @@ def by_item_popularity(
 
     Returns:
         "head", "middle", "tail" -> {"users": true items among the cases, "items": catalogue items,
-        metric: mean}; a group with no true item has no metrics.
+        metric: mean, "interval": {metric: [low, high]}}; a group with no true item has no metrics.
     """
     order = np.argsort(-counts[1:], kind="stable")
     rows = counts[1:][order]
@@ -67,4 +69,6 @@ def by_item_popularity(
 
 def _figures(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     users = {"users": len(ranks)}
-    return users | metrics_from_ranks(ranks, ks) if len(ranks) else users
+    if not len(ranks):
+        return users
+    return users | metrics_from_ranks(ranks, ks) | {"interval": metric_intervals(ranks, ks=ks)}

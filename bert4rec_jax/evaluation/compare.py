@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import special
 
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.bootstrap import mean_intervals
-from bert4rec_jax.evaluation.report import format_table, read_ranks
+from bert4rec_jax.evaluation.report import format_table, read_ranks, read_results
 from bert4rec_jax.metrics import metric_values
 
 
@@ -46,7 +47,8 @@ def compare_runs(
         first, second: ranks.parquet, or the run's folder that holds it.
 
     Raises:
-        UserError: a file is missing or malformed, or the two differ in users or protocols.
+        UserError: a file is missing or malformed, or the two differ in users, protocols or, as far
+            as the results.json beside them say, in the true items.
     """
     a, b = (read_ranks(path).filter(pl.col("split") == split) for path in (first, second))
     if a.is_empty() or b.is_empty():
@@ -57,6 +59,11 @@ def compare_runs(
         raise UserError(
             f"the runs differ in protocols: {first} has {', '.join(protocols)}, "
             f"{second} has {', '.join(others)}; evaluate both with the same eval.protocols"
+        )
+    if len({digest for digest in map(_test_digest, (first, second)) if digest}) > 1:
+        raise UserError(
+            f"the runs differ in test items: {first} and {second} have other test digests; compare "
+            "runs on the same data and split"
         )
     rows = []
     for protocol in protocols:
@@ -122,6 +129,14 @@ def holm(p: np.ndarray) -> np.ndarray:
     corrected = np.empty_like(stepped)
     corrected[order] = np.minimum(stepped, 1.0)
     return corrected
+
+
+def _test_digest(path: str | os.PathLike) -> str | None:
+    """What identifies a run's test items; None where no results.json says."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    if not (folder / "results.json").exists():
+        return None
+    return read_results(folder)["dataset"].get("test_digest")
 
 
 def _paired(a, b, protocol, first, second) -> tuple[np.ndarray, np.ndarray]:

@@ -133,7 +133,7 @@ def rank_histogram(ranks: np.ndarray, *, title: str, index: int) -> bytes:
 
 @_style
 def breakdown(groups: Mapping[str, Mapping[str, float]], *, metrics: Sequence[str]) -> bytes:
-    """Metrics by group, as bars beside each other.
+    """Metrics by group, as bars beside each other, with whiskers from low to high of "interval".
 
     Args:
         groups: label -> figures by metric; a group of no users has none, and no bar.
@@ -142,11 +142,16 @@ def breakdown(groups: Mapping[str, Mapping[str, float]], *, metrics: Sequence[st
     figure, axes = _figure(height=2.9)
     width = 0.84 / len(metrics)
     for i, (metric, colour) in enumerate(zip(metrics, (_BLUE, _SKY), strict=False)):
-        places = [g + (i - (len(metrics) - 1) / 2) * width for g in range(len(groups))]
-        values = [figures.get(metric, np.nan) for figures in groups.values()]
-        shown = [(place, value) for place, value in zip(places, values, strict=True) if value >= 0]
-        bars = axes.bar(*zip(*shown, strict=True), width=width * 0.95, color=colour, label=metric)
-        axes.bar_label(bars, [f"{value:.3f}" for _, value in shown], fontsize=7, padding=1)
+        shown = {g: f for g, f in enumerate(groups.values()) if metric in f}
+        places = [g + (i - (len(metrics) - 1) / 2) * width for g in shown]
+        values = [figures[metric] for figures in shown.values()]
+        bars = axes.bar(places, values, width=width * 0.95, color=colour, label=metric)
+        axes.bar_label(bars, [f"{value:.3f}" for value in values], fontsize=7, padding=1)
+        for bar, value, figures in zip(bars, values, shown.values(), strict=True):
+            low, high = figures.get("interval", {}).get(metric, (value, value))
+            # At the bar's edge, so that the number above it stays legible.
+            place = bar.get_x() + 0.03 * bar.get_width()
+            axes.vlines(place, low, high, color="#444", linewidth=0.9)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylabel("mean over users")
     axes.margins(y=0.1)

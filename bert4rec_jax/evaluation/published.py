@@ -5,6 +5,9 @@ Transformer", CIKM 2019 (arXiv 1904.06690), Table 2: leave one out, 100 negative
 popularity from the items the user has not seen.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 PROTOCOL = "popularity_100"
 
 _MODELS = (
@@ -70,3 +73,15 @@ def published_metrics(dataset: str, model: str) -> dict[str, float]:
         return {}
     column = _MODELS.index(model)
     return {metric: row[column] for metric, row in _TABLE_2.get(dataset, {}).items()}
+
+
+def row_of_run(dataset: Mapping[str, Any], model: str) -> dict[str, float]:
+    """The paper's row for a run of ours, by metric; empty unless the run's split is the paper's.
+
+    Args:
+        dataset: the "dataset" part of results.json.
+        model: as for `published_metrics`.
+    """
+    if dataset.get("split", "leave_one_out") != "leave_one_out":
+        return {}
+    return published_metrics(dataset["name"], model)

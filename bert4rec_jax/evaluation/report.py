@@ -75,6 +75,20 @@ def write_results(path: str | os.PathLike, parts: Mapping[str, Any]) -> None:
         unfinished.write_text(text + "\n", encoding="utf-8")
 
 
+def read_results(workdir: str | os.PathLike) -> dict[str, Any]:
+    """The parts of a run's results.json.
+
+    Raises:
+        UserError: there is none, or it is no such file.
+    """
+    path = Path(workdir) / "results.json"
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        return {key: parts[key] for key in ("dataset", "model", "train", "test")} | parts
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a run's results; train or evaluate again") from error
+
+
 def metrics_table(results: Mapping[str, Any]) -> str:
     """The screen's table of a run's test figures, with the paper's row beside them if it has one.
 
@@ -82,7 +96,7 @@ def metrics_table(results: Mapping[str, Any]) -> str:
         results: the parts of results.json; "test" and, where computed, "test_interval".
     """
     dataset, model = results["dataset"]["name"], results["model"]["name"]
-    paper = published.published_metrics(dataset, model)
+    paper = published.row_of_run(results["dataset"], model)
     intervals = results.get("test_interval", {})
     header = ["protocol", "metric", "test"]
     header += ["95% interval"] * bool(intervals) + ["paper"] * bool(paper)

@@ -81,10 +81,9 @@ def metrics(results: Mapping[str, Any]) -> list[str]:
 
 def _paper(results: Mapping[str, Any], protocol: str) -> dict[str, float]:
     """The paper's row, where its protocol and its split are this run's; else {}."""
-    dataset = results["dataset"]
-    if protocol != published.PROTOCOL or dataset.get("split", "leave_one_out") != "leave_one_out":
+    if protocol != published.PROTOCOL:
         return {}
-    return published.published_metrics(dataset["name"], results["model"]["name"])
+    return published.row_of_run(results["dataset"], results["model"]["name"])
 
 
 def _interval(results: Mapping[str, Any], protocol: str, metric: str) -> str:
@@ -124,6 +123,8 @@ def breakdown(results: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
         f"Test figures under {protocol}. History length: items before the true one, users in "
         "quarters. Popularity: head, middle and tail hold a third of the training rows each."
     )
+    if any("interval" in group for key in captions for group in parts[key].values()):
+        note += " Lines at the bars' left are bootstrapped 95% intervals."
     return [*made, page.paragraph(note)]
 
 

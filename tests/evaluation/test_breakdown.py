@@ -12,6 +12,8 @@ def test_quarters_of_the_users_by_history_length():
     assert [group["users"] for group in found.values()] == [2, 2, 2, 2]
     assert [group["HR@1"] for group in found.values()] == [0, 0.5, 0.5, 1]
     assert found["1-2"]["MRR"] == pytest.approx((1 / 10 + 1 / 100) / 2)
+    assert found["3-4"]["interval"]["HR@1"] == [0, 1]  # one hit of two: 0, 1 or 2 when drawn again
+    assert found["7-9"]["interval"] == {"HR@1": [1, 1], "MRR": [1, 1]}
 
 
 def test_users_of_equal_length_stay_together():

@@ -1,4 +1,5 @@
 import doctest
+import json
 
 import numpy as np
 import polars as pl
@@ -124,6 +125,20 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
         compare.compare_runs(run, valid)
     with pytest.raises(UserError, match=r"missing: no such file"):
         compare.compare_runs(run, tmp_path / "missing")
+
+
+def test_the_same_users_with_other_true_items_are_refused(tmp_path):
+    """As after another split, or another order of equal times: the users alone do not show it."""
+    ranks, runs = np.arange(200), []
+    for digest in ("a", "b"):
+        runs.append(write(tmp_path / digest, ranks))
+        parts = {"dataset": {"test_digest": digest}, "model": {}, "train": {}, "test": {}}
+        (runs[-1] / "results.json").write_text(json.dumps(parts))
+    with pytest.raises(UserError, match="the runs differ in test items"):
+        compare.compare_runs(*runs)
+    with pytest.raises(UserError, match="the runs differ in test items"):
+        compare.compare_runs(runs[0], runs[1] / "ranks.parquet")
+    assert compare.compare_runs(runs[0], runs[0])
 
 
 def test_the_table_has_a_line_a_metric(tmp_path, better_and_worse):

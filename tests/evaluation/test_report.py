@@ -97,6 +97,19 @@ def test_the_papers_row_stands_beside_its_own_protocol_only():
     ]
 
 
+@pytest.mark.parametrize("dataset", [{"name": "ml-1m", "split": "global_time"}, {"name": "mine"}])
+def test_the_papers_row_is_left_out_where_the_split_or_the_data_are_others(dataset):
+    assert "paper" not in report.metrics_table(RESULTS | {"dataset": dataset})
+
+
+@pytest.mark.parametrize("text", [None, "no", "[]", '{"dataset": {}}'])
+def test_results_that_are_none_are_refused(tmp_path, text):
+    if text:
+        (tmp_path / "results.json").write_text(text)
+    with pytest.raises(UserError, match=r"results.json: not a run's results"):
+        report.read_results(tmp_path)
+
+
 def test_a_table_without_paper_or_intervals():
     results = RESULTS | {"dataset": {"name": "mine"}, "test_interval": {}}
     lines = report.metrics_table(results).splitlines()

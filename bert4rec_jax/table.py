@@ -1,0 +1,55 @@
+"""--mode=table: models one after another, and all of them in one table."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+
+import jax
+import ml_collections
+
+from bert4rec_jax import modes, settings
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.evaluation import models_table, report
+from bert4rec_jax.evaluation.files import replacing
+
+
+def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathlib.Path) -> None:
+    """Train what is not finished, each in its folder of `workdir`; then write and print the table.
+
+    A stop (SIGTERM) saves, and the same call goes on: what is finished is not trained again.
+
+    Args:
+        configs: name of a model, and of its folder -> its config. All on the same data.
+
+    Raises:
+        UserError: a config or a folder is not in order; before anything is trained.
+    """
+    if not configs:
+        raise UserError("--models is empty: name at least one model")
+    for config in configs.values():
+        settings.check(config)
+    finished = {n: modes.is_finished(config, workdir / n) for n, config in configs.items()}
+    for place, (name, config) in enumerate(configs.items(), start=1):
+        done = "finished before" if finished[name] else f"in {workdir / name}"
+        print(f"{name} ({place} of {len(configs)}): {done}", file=sys.stderr, flush=True)
+        if finished[name]:
+            continue
+        # A model's own table is beside the point of this command's output.
+        with contextlib.redirect_stdout(sys.stderr):
+            if not modes.train(config, workdir / name, started=time.monotonic()):
+                return
+        jax.clear_caches()  # programs of one model are of no use to the next
+    results = {name: report.read_results(workdir / name) for name in configs}
+    table = models_table.summary(results)
+    print(models_table.screen(table))
+    if not os.access(workdir, os.W_OK):
+        print(f"{workdir} is read-only: no table.json and table.md", file=sys.stderr)
+        return
+    with replacing(workdir / "table.json") as unfinished:
+        unfinished.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    with replacing(workdir / "table.md") as unfinished:
+        unfinished.write_text(models_table.markdown(table), encoding="utf-8")

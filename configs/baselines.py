@@ -1,0 +1,39 @@
+"""Every model's own settings, which `configs/ml1m.py:NAME` puts over those of its data set.
+
+The same holds for `--config.model.name=NAME`. Sources: SASRec, github.com/kang205/SASRec; Caser,
+github.com/graytowne/caser_pytorch. What a model does not name here, it has in common with BERT4Rec.
+"""
+
+import ml_collections
+
+# Adam as everyone but BERT has it. A left-to-right model learns from all places of a window, not
+# from a fifth of them, and needs no warm-up for it.
+_NEXT_ITEM = {
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.bias_correction": True,
+    "optimizer.weight_decay": 0.0,
+    "train.batch_size": 128,
+}
+_SASREC = {**_NEXT_ITEM, "model.name": "sasrec", "model.heads": 1, "optimizer.b2": 0.98}
+_GRU4REC = {**_NEXT_ITEM, "model.name": "gru4rec", "model.layers": 1}
+
+MODELS = {
+    "bert4rec": {"model.name": "bert4rec"},
+    "sasrec": _SASREC,  # with the loss of all the others, over the whole catalogue
+    "sasrec_bce": {**_SASREC, "train.loss": "bce"},  # with its own, against one sampled item
+    "gru4rec": _GRU4REC,
+    "lstm": {**_GRU4REC, "model.cell": "lstm"},
+    "caser": {**_NEXT_ITEM, "model.name": "caser", "model.dropout": 0.5},
+    "markov": {"model.name": "markov"},
+    "popularity": {"model.name": "popularity"},
+}
+
+
+def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """`config`, of BERT4Rec, with the settings of the model `name` over it."""
+    if name not in MODELS:
+        raise ValueError(f"model {name!r} is unknown; there are {', '.join(MODELS)}")
+    config.update_from_flattened_dict(MODELS[name])
+    if config.model.name == "sasrec":
+        config.model.attention_dropout = config.model.dropout  # one rate for both
+    return config
