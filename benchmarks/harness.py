@@ -7,6 +7,7 @@ time; the medians and the ranges over the rounds are printed.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -21,12 +22,24 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
-# What differs between the data sets; configs/ml1m.py and configs/beauty.py say the same.
+# As configs/ml1m.py and configs/beauty.py have them.
 DATASETS = {
-    "ml-1m": {"min_item_count": 5},
+    "ml-1m": {
+        "min_item_count": 5,
+        "min_user_count": 5,
+        "max_length": 200,
+        "dropout": 0.2,
+        "attention_dropout": 0.2,
+        "proportion": 0.2,
+        "budget": 40,
+        "stride": 100,
+    },
     "beauty": {
+        "min_item_count": 0,
+        "min_user_count": 5,
         "max_length": 50,
         "dropout": 0.5,
+        "attention_dropout": 0.2,
         "proportion": 0.6,
         "budget": 30,
         "stride": 5,
@@ -68,12 +81,14 @@ class Contestant:
     rounds: list[dict] = dataclasses.field(default_factory=list)
 
     def run_round(self) -> None:
-        self.process.stdin.write("round\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended: _answer says why
+            self.process.stdin.write("round\n")
+            self.process.stdin.flush()
         self.rounds.append(_answer(self.process, self.log))
 
     def stop(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -113,8 +128,12 @@ def compare(options: argparse.Namespace, task: str, settings: dict) -> dict:
                     not_measured[name] = str(why)
             for number in range(options.rounds):
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-                for contestant in running:
-                    contestant.run_round()
+                for contestant in list(running):
+                    try:
+                        contestant.run_round()
+                    except NotMeasured as why:
+                        running.remove(contestant)
+                        not_measured[contestant.name] = str(why)
         finally:
             for contestant in running:
                 contestant.stop()
@@ -237,7 +256,8 @@ def table(found: dict, unit: str, flops: float | None = None) -> str:
         lines.append(f"matrix product: {best / 1e9:.0f} GFLOP/s, {_versions(peak)}")
     else:
         best, flops = 0.0, None
-    base = [r[unit] / r["seconds"] for r in contestants.get("ours", {"rounds": []})["rounds"]]
+    ours = [one["rounds"] for name, one in contestants.items() if name.split(":")[0] == "ours"]
+    base = [r[unit] / r["seconds"] for r in ours[0]] if ours else []
     for name, one in contestants.items():
         rates = [r[unit] / r["seconds"] for r in one["rounds"]]
         cells = [f"{name:28}", f"{_spread(rates, '.0f'):>22} {unit}/s"]

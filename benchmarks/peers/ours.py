@@ -11,9 +11,6 @@ import time
 import contestant
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-import harness
 
 from bert4rec_jax import allocator
 
@@ -45,10 +42,12 @@ def experiment_of(options):
     config.masking.proportion = options.proportion
     config.masking.budget = options.budget
     config.masking.stride = options.stride
+    config.masking.last_only_rate = 0.0  # all contestants mask the same share of every window
     config.train.batch_size = options.batch_size
     config.train.packed = "unpacked" not in levers
     config.eval.protocols = tuple(options.protocols.split(","))
     config.eval.negatives = options.negatives
+    config.train.select_by = f"{config.eval.protocols[0]}/NDCG@10"
     return Experiment(config)
 
 
@@ -60,21 +59,7 @@ def prepare(options):
     versions = {"jax": jax.__version__, "device": jax.devices()[0].platform}
     if options.task == "evaluate":
         return {"versions": versions}, _evaluation(experiment)
-    ready = {"versions": versions, "fill": experiment.batches.fill, "flops": _flops(experiment)}
-    return ready, _training(experiment, options)
-
-
-def _flops(experiment):
-    """Of one window's update, on average over the data set's windows."""
-    lengths, config = experiment.batches.lengths, experiment.config
-    _, counts = experiment._task()
-    return harness.training_flops(
-        lengths,
-        counts[lengths],
-        hidden=config.model.hidden,
-        layers=config.model.layers,
-        items=len(experiment.log.vocab),
-    )
+    return {"versions": versions, "fill": experiment.batches.fill}, _training(experiment, options)
 
 
 def _training(experiment, options):

@@ -70,7 +70,7 @@ class Sampler:
         log,
         options,
         layout: str,
-        group_rows: int = int(__import__("os").environ.get("GROUP", "16")),
+        group_rows: int = 16,
     ):
         self.items, self.mask_id = log.items.astype(np.int64), log.vocab.mask_id
         self.starts, self.lengths = sliding_windows(
@@ -140,9 +140,7 @@ class Sampler:
         rows = int((used > 0).sum())
         start, length, place, segment = (x[:rows] for x in (start, length, place, segment))
         fields = self._fields(start, length, place, segment > 0, segment)
-        size = int(__import__("os").environ.get("PACK", "1000"))
-        groups = [(min(size, rows - r), self.max_length) for r in range(0, rows, size)]
-        return self._batch(fields, groups, windows)
+        return self._batch(fields, [(rows, self.max_length)], windows)
 
     def _fields(self, starts, lengths, place, real, segments=None):
         """Flat ids, positions, segments, and which places are masked."""

@@ -1,4 +1,4 @@
-"""An optimised PyTorch BERT4Rec, the strongest rival we could write. Needs torch, numpy, polars.
+"""An optimised PyTorch BERT4Rec, with the levers that this program has. Needs torch, numpy, polars.
 
 Levers of --variant, joined by "+" (none: padded rows, eager, float32):
 
