@@ -103,7 +103,7 @@ def _evaluation(experiment):
 
     def run_round():
         started = time.perf_counter()
-        experiment.judge._ranks(params, "test")
+        experiment.judge._metrics(experiment.judge._ranks(params, "test"))
         return {"seconds": time.perf_counter() - started, "users": users}
 
     return run_round
