@@ -31,6 +31,9 @@ class Encoder(nn.Module):
         dropout: rate on the embeddings and on every sublayer's output.
         attention_dropout: rate on the attention probabilities.
         kernel_init: a key of KERNEL_INITS, for the dense kernels; embeddings are always "bert".
+        neighbours: items on either side whose embeddings, each under a learnt weight per channel,
+            are added to a position's (not in the paper, which has 0): MASK then starts from the
+            items next to it instead of having to find them by attention.
         dtype: of activations and matrix products; parameters, LayerNorm statistics, softmax and
             loss are float32 always.
     """
@@ -44,6 +47,7 @@ class Encoder(nn.Module):
     dropout: float = 0.2
     attention_dropout: float = 0.2
     kernel_init: str = "bert"
+    neighbours: int = 0
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -51,6 +55,11 @@ class Encoder(nn.Module):
         self.mask_embedding = self.param("mask_embedding", _INIT, (self.hidden,))
         self.position_embedding = self.param(
             "position_embedding", _INIT, (self.max_length, self.hidden)
+        )
+        self.neighbour_weights = self.neighbours and self.param(
+            "neighbour_weights",
+            nn.initializers.constant(0.5),
+            (2 * self.neighbours, self.hidden),
         )
         self.embedding_norm = _layer_norm(self.dtype)
         self.block = [
@@ -76,26 +85,30 @@ class Encoder(nn.Module):
         *,
         train: bool = False,
         asked: jax.Array | None = None,
+        causal: jax.Array | None = None,
     ) -> jax.Array:
         """Hidden vectors [B, N, d] of ids, segments and positions, int32 [B, N] each.
 
         With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
         positions' vectors are computed, [B, S, d]: the last block, half of the work at L = 2, is
-        then spared at all others.
+        then spared at all others. Rows where `causal`, bool [B], is True are read left to right
+        (`mixture.py`); None: none.
         """
         # PAD has no row: what stands at padding is never attended to and never predicted.
         table = self.item_embedding.astype(self.dtype)
         x = jnp.take(table, ids - 1, axis=0, mode="clip")  # [B, N, d]
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
+        if self.neighbours:
+            x = x + self._neighbourhood(x, segments, causal)
         x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
         # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices
         # faster than it contracts over batch and position (benchmarks/feed_forward.py).
         x = x.reshape(-1, self.hidden)  # [B * N, d]
         x = self._drop(self.embedding_norm(x), train)
         for block in self.block[:-1]:
-            x = block(x, segments, train)
-        x = self.block[-1](x, segments, train, asked)
+            x = block(x, segments, train, causal=causal)
+        x = self.block[-1](x, segments, train, asked, causal)
         return x.reshape(len(ids), -1, self.hidden)  # [B, N or S, d]
 
     def transform(self, hidden: jax.Array) -> jax.Array:
@@ -108,6 +121,22 @@ class Encoder(nn.Module):
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
         return self.item_embedding, self.output_bias
+
+    def _neighbourhood(self, x, segments, causal):
+        """What stands next to each position in its history, weighted and summed: [B, N, d]."""
+        length, total = segments.shape[1], jnp.zeros_like(x)
+        index = jnp.arange(length, dtype=jnp.int32)[None, :]
+        before, after = range(-self.neighbours, 0), range(1, self.neighbours + 1)
+        weights = self.neighbour_weights.astype(self.dtype)
+        for weight, offset in zip(weights, [*before, *after], strict=True):
+            place = index + offset
+            there = (place >= 0) & (place < length)  # not round the row's end
+            there = there & (jnp.roll(segments, -offset, axis=1) == segments)
+            if offset > 0 and causal is not None:
+                there &= ~causal[:, None]
+            moved = jnp.roll(x, -offset, axis=1) * weight[None, None, :]
+            total += jnp.where(there[..., None], moved, 0.0)
+        return total
 
     def _drop(self, x, train):
         return dropout(self.make_rng("dropout"), x, self.dropout) if train else x
@@ -128,7 +157,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, segments: jax.Array, train: bool, asked: jax.Array | None = None
+        self,
+        x: jax.Array,
+        segments: jax.Array,
+        train: bool,
+        asked: jax.Array | None = None,
+        causal: jax.Array | None = None,
     ) -> jax.Array:
         def drop(y):
             return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
@@ -144,6 +178,7 @@ class Block(nn.Module):
             heads=self.heads,
             dropout_key=self.make_rng("dropout") if train else None,
             dropout_rate=self.attention_dropout,
+            causal=causal,
             asked=asked,
             keep=functools.partial(self.sow, "intermediates", "attention"),
         )
@@ -156,6 +191,7 @@ class Block(nn.Module):
         return _layer_norm(self.dtype, "feed_forward_norm")(x + drop(outer))
 
 
+@jax.named_scope("attention")
 def attention(
     qkv: jax.Array,
     segments: jax.Array,
@@ -163,7 +199,7 @@ def attention(
     heads: int,
     dropout_key: jax.Array | None,
     dropout_rate: float,
-    causal: bool = False,
+    causal: bool | jax.Array | None = None,
     asked: jax.Array | None = None,
     keep: Callable[[jax.Array], Any] | None = None,
 ) -> jax.Array:
@@ -173,7 +209,8 @@ def attention(
         qkv: [B * N, 3d], queries, keys and values one after another, each split into heads.
         segments: int32 [B, N], 0 for padding.
         dropout_key: None leaves the probabilities as they are.
-        causal: attend to the position itself and those before it, not to both sides.
+        causal: whether to attend to the position itself and those before it, not to both sides:
+            one bool for all rows, or bool [B]; None: no.
         asked: int32 [B, S], the positions that attend; None: all N.
         keep: called with the probabilities [B, h, N, N], before dropout; a module's `sow`, which
             does nothing unless the caller of `apply` asks for intermediates.
@@ -192,8 +229,9 @@ def attention(
     logits = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
     visible = (of_query[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    if causal:
-        visible &= index[:, None, :] <= queries[:, :, None]
+    if causal is not None:
+        earlier = index[:, None, :] <= queries[:, :, None]
+        visible &= earlier | ~jnp.reshape(causal, (-1, 1, 1))
     visible = visible[:, None]  # [B, 1, N or S, N]
     # Finite, as in the original: a padding query sees nothing, and -inf would make it NaN.
     probabilities = jax.nn.softmax(jnp.where(visible, logits, -1e9), axis=-1).astype(qkv.dtype)

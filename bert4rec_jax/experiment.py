@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import losses, markov, masking, mesh, models, next_item, settings
+from bert4rec_jax import losses, markov, masking, mesh, mixture, models, next_item, settings
 from bert4rec_jax.data import identity, interactions, sequences, sources, synthetic
 from bert4rec_jax.data.batching import Batches, sliding_windows
 from bert4rec_jax.evaluation.attention import attention_of_cases
@@ -105,13 +105,13 @@ class Experiment:
 
     def run_step(self):
         """(state, starts, lengths) -> (state, sums), compiled at the first call."""
-        make_task, counts = self._task()
+        make_task, budget = self._task()
         step = make_train_step(
             model=self.model,
             optimizer=self.optimizer,
             make_task=make_task,
             loss=self._loss(),
-            budget=self.batches.budget(counts),
+            budget=budget,
             key=self._key("steps"),
         )
         mapped = mesh.map_over_devices(
@@ -133,10 +133,12 @@ class Experiment:
         return functools.partial(losses.LOSSES[train.loss], **options.get(train.loss, {}))
 
     def _task(self):
-        """(key, Row) -> Task, and how many predictions a window of each length asks for."""
+        """(key, Row, place) -> Task, and the most predictions that a device's rows ask for."""
         max_length, options = self.config.model.max_length, self.config.masking
+        rows = self.batches.rows // self.mesh.size
         if not self.is_cloze:
-            return next_item.next_item, next_item.next_counts(max_length)
+            asked = self.batches.most_predictions(next_item.next_counts(max_length))
+            return lambda key, row, place: next_item.next_item(key, row), rows * asked
         counts = masking.mask_counts(
             max_length, proportion=options.proportion, budget=options.budget
         )
@@ -149,7 +151,16 @@ class Experiment:
             static_key=self._key("static masks"),
             static_copies=options.static_copies,
         )
-        return cloze, counts
+        asked = self.batches.most_predictions(counts)
+        rate = options.left_to_right_rate
+        if not rate:
+            return lambda key, row, place: cloze(key, row), rows * asked
+        ahead_rows, cloze_rows = mixture.rows_at_most(rows, rate)
+        most = self.batches.most_predictions(mixture.mixed_counts(max_length))
+        return (
+            functools.partial(mixture.mixed, cloze=cloze, rate=rate),
+            ahead_rows * most + cloze_rows * asked,
+        )
 
     def batch(self, step: int) -> tuple[jax.Array, jax.Array]:
         return mesh.put_split(self.batches(step), self.mesh)

@@ -38,11 +38,14 @@ class Task(NamedTuple):
         inputs: int32 [N], ids that the encoder reads.
         labels: int32 [N], ids to be predicted.
         weights: float32 [N], 1 at the positions that count, else 0.
+        causal: bool scalar, whether the row is read left to right; None for a model that reads all
+            rows alike.
     """
 
     inputs: jax.Array
     labels: jax.Array
     weights: jax.Array
+    causal: jax.Array | None = None
 
 
 def mask_counts(max_length: int, *, proportion: float, budget: int) -> np.ndarray:

@@ -37,6 +37,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout = 0.2  # on embeddings and sublayer outputs (ml-1m_64.json)
     config.model.attention_dropout = 0.2  # on attention probabilities (ml-1m_64.json)
     config.model.kernel_init = "bert"  # normal of 0.02 (modeling.py); or xavier, for small d
+    # bert4rec: items on either side whose embeddings are added to a position's own; 0: the paper's
+    config.model.neighbours = 0
     config.model.dtype = "float32"  # of activations; bfloat16 on accelerators
 
     config.model.cell = "gru"  # gru4rec: gru or lstm
@@ -51,6 +53,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.last_only_rate = 1 / 11  # windows that mask only their last item (sec. 2)
     config.masking.mask_rate = 1.0  # masked items replaced by MASK (run_*.sh; BERT: 0.8)
     config.masking.static_copies = 0  # 10: the original's ten fixed masks a window; 0: always fresh
+    # bert4rec: rows read left to right, which also ask for every next item (mixture.py); 0: the
+    # paper's
+    config.masking.left_to_right_rate = 0.0
     config.masking.stride = 100  # items between windows of a long history (run_ml-1m.sh: N / 2)
 
     config.optimizer = ml_collections.ConfigDict()

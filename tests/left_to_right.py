@@ -165,9 +165,9 @@ def train(model, devices, steps=40):
     step = make_train_step(
         model=model,
         optimizer=optimizer,
-        make_task=next_item,
+        make_task=lambda key, row, place: next_item(key, row),
         loss=LOSSES["softmax"],
-        budget=batches.budget(next_counts(LENGTH)) * rows // devices,
+        budget=batches.most_predictions(next_counts(LENGTH)) * rows // devices,
         key=jax.random.key(1),
     )
     mapped = mesh.map_over_devices(

@@ -8,6 +8,7 @@ Parameters are a nested dict of float64 arrays; d is the hidden size, n the numb
 row length, and every dense layer is `x @ kernel + bias`:
 
     item_embedding [n, d], row i - 1 for item i     mask_embedding [d]     position_embedding [N, d]
+    neighbour_weights [2k, d], or none, for the items at -k .. -1, 1 .. k from a position
     embedding_norm {scale [d], bias [d]}
     block_0, block_1, ...
         qkv {kernel [d, 3d], bias [3d]}, the columns q | k | v, each cut into heads in order
@@ -84,14 +85,23 @@ def encode_history(
     mask_id: int,
 ) -> np.ndarray:
     """One history without padding, items and positions [length] -> hidden [length, d]."""
-    embedded = []
-    for item, position in zip(items, positions, strict=True):
+    own = []
+    for item in items:
         if not 1 <= item <= mask_id:
             raise ValueError(f"id {item} inside a history: items and MASK are 1..{mask_id}")
-        own = (
+        own.append(
             params["mask_embedding"] if item == mask_id else params["item_embedding"][int(item) - 1]
         )
-        embedded.append(own + params["position_embedding"][position])
+    weights = params.get("neighbour_weights", [])
+    reach = len(weights) // 2
+    offsets = [o for o in range(-reach, reach + 1) if o != 0]
+    embedded = []
+    for place, position in enumerate(positions):
+        total = own[place] + params["position_embedding"][position]
+        for weight, offset in zip(weights, offsets, strict=True):
+            if 0 <= place + offset < len(own):
+                total = total + weight * own[place + offset]
+        embedded.append(total)
     x = layer_norm(params["embedding_norm"], np.stack(embedded))
     for layer in range(layers):
         block = params[f"block_{layer}"]

@@ -50,8 +50,12 @@ def encode(params, ids=IDS, segments=SEGMENTS, positions=POSITIONS, model=MODEL)
     return np.asarray(model.apply({"params": params}, ids, segments, positions))
 
 
-def test_forward_is_the_references(params):
-    hidden = encode(params)
+@pytest.mark.parametrize("neighbours", [0, 1, 2])
+def test_forward_is_the_references(params, neighbours):
+    if neighbours:
+        weights = np.random.default_rng(1).normal(1.0, 0.4, (2 * neighbours, 8))
+        params = params | {"neighbour_weights": jnp.asarray(weights, jnp.float32)}
+    hidden = encode(params, model=MODEL.clone(neighbours=neighbours))
     for row in range(len(IDS)):
         expected = reference.encode(
             in_float64(params), IDS[row], POSITIONS[row], SEGMENTS[row], **SIZES

@@ -121,10 +121,9 @@ class Batches:
         """Real items over computed positions, in an epoch."""
         return self.lengths.sum() / (self.steps_per_epoch * self.rows * self.max_length)
 
-    def budget(self, counts: np.ndarray) -> int:
-        """The most positions that `rows / devices` rows can predict, given `counts` per length."""
-        most = counts[self._layout].sum(axis=1).max()
-        return int(most) * (self.rows // self.devices)
+    def most_predictions(self, counts: np.ndarray) -> int:
+        """The most positions that a row can predict, given `counts` per length of a window."""
+        return int(counts[self._layout].sum(axis=1).max())
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """(starts, lengths), int32 [rows, S] each, of the batch of `step` (from 0).

@@ -30,19 +30,22 @@ def objective_sums(params, rows, task, *, model, loss, budget, key):
         rows.segments,
         rows.positions,
         train=key is not None,
+        **({} if task.causal is None else {"causal": task.causal}),
         rngs=None if key is None else {"dropout": key},
     )
     # Gathered before the output layer: no logits at the other positions, ever.
     picked = hidden.reshape(-1, hidden.shape[-1])[indices]  # [budget, d]
     table, bias = bound(method="item_table")
-    loss_sum = loss(
-        jax.random.key(0) if key is None else jax.random.fold_in(key, 1),
-        bound(picked, method="transform"),
-        table.astype(picked.dtype),
-        bias,
-        task.labels.reshape(-1)[indices],
-        weights,
-    )
+    picked = bound(picked, method="transform")
+    with jax.named_scope("loss"):
+        loss_sum = loss(
+            jax.random.key(0) if key is None else jax.random.fold_in(key, 1),
+            picked,
+            table.astype(picked.dtype),
+            bias,
+            task.labels.reshape(-1)[indices],
+            weights,
+        )
     return loss_sum, jnp.sum(weights)
 
 
@@ -58,7 +61,7 @@ def make_train_step(
     """The per-device step, for `mesh.map_over_devices`.
 
     Args:
-        make_task: (key, Row of one row) -> Task, for example `masking.cloze`.
+        make_task: (key, Row of one row, its place in the batch) -> Task.
         loss: one of `losses.LOSSES`.
         budget: a bound on the positions that this device's rows predict.
         key: the run's root key. Every random number of a step follows from it and the step: masks
@@ -73,10 +76,13 @@ def make_train_step(
     def step(state: TrainState, log, starts, lengths):
         step_key = jax.random.fold_in(key, state.step)
         mask_key, dropout_key = jax.random.split(step_key)
-        rows = jax.vmap(functools.partial(make_row, log, max_length=model.max_length))(
-            starts, lengths
-        )
-        task = jax.vmap(make_task, in_axes=(None, 0))(mask_key, rows)
+        with jax.named_scope("rows"):
+            rows = jax.vmap(functools.partial(make_row, log, max_length=model.max_length))(
+                starts, lengths
+            )
+            # Places in the batch of all devices: what a row asks must not depend on their number.
+            places = device_index() * len(starts) + jnp.arange(len(starts))
+            task = jax.vmap(make_task, in_axes=(None, 0, 0))(mask_key, rows, places)
 
         def objective(params):
             loss_sum, weight_sum = sum_over_devices(
@@ -93,8 +99,9 @@ def make_train_step(
             return loss_sum / jnp.maximum(weight_sum, 1.0), (loss_sum, weight_sum)
 
         gradients, (loss_sum, weight_sum) = jax.grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss": loss_sum,
             "weight": weight_sum,

@@ -13,6 +13,7 @@ from bert4rec_jax.data.batching import Batches
 from bert4rec_jax.encoder import Encoder
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.masking import cloze, mask_counts
+from bert4rec_jax.mixture import mixed, mixed_counts
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import init_state
 from bert4rec_jax.training.step import make_train_step
@@ -22,6 +23,12 @@ LENGTHS = np.array([12, 3, 1, 7, 5, 5, 2, 9, 4, 1, 1, 6, 12, 3], np.int32)
 STARTS = np.concatenate([[0], np.cumsum(LENGTHS)[:-1]]).astype(np.int32)
 LOG = np.random.default_rng(0).integers(1, ITEMS + 1, LENGTHS.sum()).astype(np.int32)
 COUNTS = mask_counts(LENGTH, proportion=0.4, budget=4)
+CLOZE = functools.partial(cloze, counts=jnp.asarray(COUNTS), mask_id=ITEMS + 1, last_only_rate=0.2)
+MIXED = functools.partial(mixed, cloze=CLOZE, rate=0.4)
+
+
+def only_cloze(key, row, place):
+    return CLOZE(key, row)
 
 
 @functools.cache  # compiling is what takes the time here
@@ -33,6 +40,8 @@ def run(
     dropout: float = 0.0,
     rows: int = 8,
     descent=False,
+    make_task=only_cloze,
+    counts=tuple(COUNTS),
 ):
     """(state, sums of each step, programs compiled), from the same seeds."""
     model = Encoder(
@@ -51,11 +60,9 @@ def run(
     step = make_train_step(
         model=model,
         optimizer=optimizer,
-        make_task=functools.partial(
-            cloze, counts=jnp.asarray(COUNTS), mask_id=ITEMS + 1, last_only_rate=0.2
-        ),
+        make_task=make_task,
         loss=LOSSES["softmax"],
-        budget=batches.budget(COUNTS) * rows // devices,
+        budget=batches.most_predictions(np.array(counts)) * rows // devices,
         key=jax.random.key(1),
     )
     mapped = mesh.map_over_devices(
@@ -88,6 +95,11 @@ def test_four_devices_have_the_gradients_of_one():
     one, _, _ = run(1, steps=1, descent=True)
     four, _, _ = run(4, steps=1, descent=True)
     assert_close(one.params, four.params, rtol=1e-5, atol=1e-7)
+
+
+def test_four_devices_read_the_same_rows_left_to_right():
+    options = {"make_task": MIXED, "counts": tuple(mixed_counts(LENGTH)), "steps": 3}
+    assert_close(run(1, **options)[1], run(4, **options)[1], rtol=1e-5)
 
 
 def test_packed_rows_do_what_unpacked_rows_do():

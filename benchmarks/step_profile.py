@@ -1,0 +1,208 @@
+"""Where the time of a training step goes: operations, bytes, their floor, and what was measured.
+
+    python benchmarks/step_profile.py [--dataset=ml-1m|beauty] [--steps=10] [--batch-size=128]
+
+Time is the profiler's, of each compiled operation, summed by the part of the model that it comes
+from (its scope); operations that run at once on two threads are both counted, so the sum may be
+more than the step. Operations and bytes are counted by hand (`parts_of`), of what a step cannot do
+without: its padding included, recomputation left out. The floor is the larger of operations over
+the machine's matrix-product peak and bytes over its copying speed, both measured here first.
+"""
+
+import argparse
+import collections
+import pathlib
+import re
+import sys
+import tempfile
+import time
+
+import harness
+import numpy as np
+
+sys.path.insert(0, str(harness.ROOT))
+
+from bert4rec_jax import allocator
+
+# Scope, a pattern in an operation's name -> part; the first that matches.
+SCOPES = (
+    ("optimizer", "optimiser"),
+    ("loss", "softmax over items"),
+    ("transform|output_", "output transform"),
+    ("rows", "rows and masks"),
+    (r"block_\d+/(qkv|attention_out)", "attention: projections"),
+    (r"block_\d+/attention/", "attention: products, softmax, dropout"),
+    (r"block_\d+/feed_forward_(in|out)", "feed-forward"),
+    (r"block_\d+/.*norm|embedding_norm", "LayerNorm"),
+    (r"block_\d+", "residuals, GELU, dropout"),
+    ("Encoder", "embedding"),
+)
+OTHER = "the rest"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", choices=list(harness.DATASETS), default="ml-1m")
+    parser.add_argument("--data", help="the log's file; default ../shared/data/DATASET.txt.gz")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=128, help="windows an update")
+    options = parser.parse_args()
+    allocator.keep_freed_memory()
+    experiment = _experiment(options)
+    print(", ".join(f"{key} {value}" for key, value in harness.machine().items()))
+    peak, bandwidth = measure_peak(), measure_bandwidth()
+    print(f"matrix product {peak / 1e9:.0f} GFLOP/s, copying {bandwidth / 1e9:.1f} GB/s")
+    seconds, measured, host = measure(experiment, options.steps)
+    rows = []
+    counted = parts_of(experiment)
+    for part in [*dict.fromkeys(part for _, part in SCOPES), OTHER]:
+        flops, moved = counted.get(part, (0.0, 0.0))
+        floor = max(flops / peak, moved / bandwidth)
+        rows.append((part, flops, moved, floor, measured[part]))
+    rows.append(("host, between steps", 0.0, 0.0, 0.0, host))
+    print(format_table(rows, seconds))
+
+
+def _experiment(options):
+    import importlib
+
+    from bert4rec_jax.experiment import Experiment
+
+    config = importlib.import_module(f"configs.{options.dataset.replace('-', '')}").get_config()
+    config.data.path = harness.data_file(options)
+    config.train.batch_size = options.batch_size
+    config.masking.last_only_rate = 0.0
+    config.mesh.data = 1
+    return Experiment(config)
+
+
+def measure_peak(size: int = 2048) -> float:
+    """Floating-point operations a second of a float32 matrix product in numpy."""
+    x = np.ones((size, size), np.float32)
+    return 2 * size**3 / _best_time(lambda: x @ x)
+
+
+def measure_bandwidth(mib: int = 256) -> float:
+    """Bytes read and written a second by a copy that no cache holds."""
+    x = np.ones(mib << 18, np.float32)
+    y = np.empty_like(x)
+    return 2 * x.nbytes / _best_time(lambda: np.copyto(y, x))
+
+
+def _best_time(function, repeats: int = 10) -> float:
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def parts_of(experiment) -> dict[str, tuple[float, float]]:
+    """Part -> (floating-point operations, bytes) of one step, forward and backward.
+
+    T = rows * N tokens, M predictions, d, L, n items. A matrix product's backward pass is two of
+    its size. Bytes: every activation (4 bytes) that a later part reads is written once and read
+    once, forward and backward; the attention's [h, N, N] probabilities and the logits are not
+    counted, for a fused kernel need not store them.
+    """
+    config, batches = experiment.config.model, experiment.batches
+    d, layers, n = config.hidden, config.layers, len(experiment.log.vocab)
+    tokens = batches.rows * config.max_length
+    _, predictions = experiment._task()
+    params = sum(x.size for x in _leaves(experiment.abstract_params()))
+    activations = 4.0 * d * tokens
+    return {
+        "attention: projections": (3 * layers * 8 * d**2 * tokens, layers * 3 * 6 * activations),
+        "attention: products, softmax, dropout": (
+            3 * layers * 4 * d * config.max_length * tokens,
+            layers * 3 * 4 * activations,
+        ),
+        "feed-forward": (3 * layers * 16 * d**2 * tokens, layers * 3 * 10 * activations),
+        "LayerNorm": (0.0, (2 * layers + 1) * 5 * activations),
+        "residuals, GELU, dropout": (0.0, layers * 3 * 4 * activations),
+        "embedding": (0.0, 4 * activations),
+        "output transform": (3 * 2 * d**2 * predictions, 3 * 4 * 4.0 * d * predictions),
+        "softmax over items": (3 * 2 * d * n * predictions, 4 * 4.0 * d * n),
+        "optimiser": (0.0, 7 * 4.0 * params),
+    }
+
+
+def _leaves(tree):
+    import jax
+
+    return jax.tree.leaves(tree)
+
+
+def measure(experiment, steps: int):
+    """(seconds a step, {part: seconds a step}, seconds a step of the host alone)."""
+    import jax
+
+    run_step, state = experiment.run_step(), experiment.initial_state()
+    names = {}
+
+    def run(first, count):
+        nonlocal state
+        host = 0.0
+        started = time.perf_counter()
+        for step in range(first, first + count):
+            before = time.perf_counter()
+            batch = experiment.batch(step)
+            host += time.perf_counter() - before
+            state, _ = run_step(state, *batch)
+            jax.block_until_ready(state)
+        return (time.perf_counter() - started) / count, host / count
+
+    compiled = run_step.lower(state, *experiment.batch(0)).compile()
+    for instruction, scope in re.findall(
+        r"^\s*(?:ROOT )?%?([\w.-]+) = .*op_name=\"([^\"]*)\"", compiled.as_text(), re.MULTILINE
+    ):
+        names[instruction] = scope
+    run(0, 2)
+    seconds, host = run(2, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run(2 + steps, steps)
+        (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
+        profile = jax.profiler.ProfileData.from_file(str(path))
+        measured = collections.Counter()
+        for plane in profile.planes:
+            for line in plane.lines:
+                for event in line.events:
+                    stats = dict(event.stats)
+                    if "hlo_op" in stats and stats["hlo_op"] in names | _CALLS:
+                        measured[part_of(names.get(stats["hlo_op"], ""))] += event.duration_ns
+    return seconds, collections.Counter({p: t / 1e9 / steps for p, t in measured.items()}), host
+
+
+_CALLS: dict[str, str] = {}
+
+
+def part_of(scope: str) -> str:
+    return next((part for pattern, part in SCOPES if re.search(pattern, scope)), OTHER)
+
+
+def format_table(rows, seconds: float) -> str:
+    lines = [
+        "| part | GFLOP | MB | floor, ms | measured, ms | GFLOP/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part, flops, moved, floor, took in rows:
+        speed = f"{flops / took / 1e9:.0f}" if flops and took else ""
+        lines.append(
+            f"| {part} | {flops / 1e9:.2f} | {moved / 1e6:.0f} | {1e3 * floor:.1f} "
+            f"| {1e3 * took:.1f} | {speed} |"
+        )
+    total = [sum(row[i] for row in rows) for i in range(1, 5)]
+    lines.append(
+        f"| sum | {total[0] / 1e9:.2f} | {total[1] / 1e6:.0f} | {1e3 * total[2]:.1f} "
+        f"| {1e3 * total[3]:.1f} | |"
+    )
+    lines.append(f"\nA step takes {1e3 * seconds:.0f} ms without the profiler.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
