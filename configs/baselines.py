@@ -19,6 +19,7 @@ _GRU4REC = {**_NEXT_ITEM, "model.name": "gru4rec", "model.layers": 1}
 
 MODELS = {
     "bert4rec": {"model.name": "bert4rec"},
+    "cloze": {"model.name": "bert4rec"},  # the paper's model and task, where bert4rec goes beyond
     "sasrec": _SASREC,  # with the loss of all the others, over the whole catalogue
     "sasrec_bce": {**_SASREC, "train.loss": "bce"},  # with its own, against one sampled item
     "gru4rec": _GRU4REC,
