@@ -198,21 +198,14 @@ def _answer(process: subprocess.Popen, log: pathlib.Path) -> dict:
 
 
 def machine() -> dict[str, str]:
-    """What the figures depend on, beside the versions."""
-    cpu = platform.processor() or platform.machine()
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        cpu = names[0].partition(": ")[2] if names else cpu
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    )
+    """What the figures depend on, beside the versions of libraries."""
+    sys.path.insert(0, str(ROOT))
+    from bert4rec_jax import provenance
+
     return {
-        "cpu": cpu,
-        "cores": str(len(os.sched_getaffinity(0))),
+        **{key: str(value) for key, value in provenance.machine().items()},
         "system": platform.platform(),
         "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
     }
 
 

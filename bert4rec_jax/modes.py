@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from bert4rec_jax import settings
+from bert4rec_jax import provenance, settings
 from bert4rec_jax.data import identity
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
@@ -193,6 +193,7 @@ def _report(
             "device": jax.devices()[0].device_kind,
             "devices": experiment.mesh.size,
             "jax": jax.__version__,
+            **provenance.machine(),
         },
         **figures,
     }

@@ -22,6 +22,7 @@ NEIGHBOURS = {  # leaves that need a leaf
     "data.batching": {"masking"},
     "losses": {"sampled_losses"},
     "next_item": {"masking"},
+    "mixture": {"masking", "next_item"},
     "encoder": {"dropout"},
     "sasrec": {"dropout", "encoder"},
     "gru4rec": {"dropout"},

@@ -14,7 +14,7 @@ COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
 # Our names for what the paper has a row of. It has none of SASRec with a full softmax, an LSTM or
 # a Markov chain.
 PAPER_ROWS = {name: name for name in ("popularity", "gru4rec", "caser", "bert4rec")}
-PAPER_ROWS |= {"sasrec_bce": "sasrec", "paper": "bert4rec"}
+PAPER_ROWS |= {"sasrec_bce": "sasrec", "cloze": "bert4rec", "paper": "bert4rec"}
 
 
 def summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

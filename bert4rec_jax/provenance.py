@@ -1,0 +1,40 @@
+"""What a figure depends on beside its config: the code's commit, and the machine."""
+
+import os
+import pathlib
+import platform
+import subprocess
+
+
+def machine() -> dict[str, str | int]:
+    """The keys "commit", "cpu", "cores" and "python".
+
+    The commit is that of the checkout which this package lies in: "unknown" outside of one, and
+    ending in "-dirty" where files were changed.
+    """
+    return {
+        "commit": _commit(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 0,
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    here = pathlib.Path(__file__).resolve().parents[1]
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True
+        )
+    except OSError:  # no git
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def _cpu() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+"""What is kept of a run, and the tables of what is kept."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "results.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("results_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(ndcg, *, seconds=600.0):
+    sampled = dict.fromkeys(("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"), 0.5)
+    return {
+        "dataset": {"name": "ml-1m"},
+        "model": {"name": "bert4rec"},
+        "train": {"steps": 4000, "seconds": seconds, "commit": "abc"},
+        "test": {"popularity_100": sampled, "full": {"HR@10": 2 * ndcg, "NDCG@10": ndcg}},
+    }
+
+
+def test_seeds_of_one_recipe_are_one_row_and_the_best_stands_last_of_ours(script):
+    runs = {
+        "ml-1m_bert4rec_seed0": run(0.16),
+        "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0),
+        "ml-1m_caser_seed0": run(0.125),
+    }
+    rows = [line for line in script.tables(runs).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[0] for row in cells[2:5]] == ["caser", "bert4rec", "the paper's BERT4Rec"]
+    # Mean and standard deviation (of two: their distance over the root of two), mean minutes.
+    assert cells[3][-4:] == [".3400 ± .0283", ".1700 ± .0141", "4,000", "15"]
+    assert cells[2][1:3] == ["1", ".5000"]
+    assert cells[4][2] == ".2863"
+
+
+def test_what_is_kept_has_the_learning_curve_and_no_path_of_the_machine(script, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(run(0.2)))
+    config = {"data": {"path": "/home/me/log", "cache": "~"}, "train": {"batch_size": 32}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    points = [
+        {"step": 50, "split": "train", "loss": 7.0, "minutes": 0.5},
+        {"step": 100, "split": "valid", "minutes": 1.234, "full/NDCG@10": 0.1, "full/MRR": 0.2},
+    ]
+    lines = "".join(json.dumps(point) + "\n" for point in points)
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    script.keep(tmp_path, tmp_path / "out" / "kept.json")
+    kept = json.loads((tmp_path / "out" / "kept.json").read_text())
+    assert kept["curve"] == [{"step": 100, "rows": 3200, "minutes": 1.23, "full/NDCG@10": 0.1}]
+    assert kept["config"]["data"] == {"path": "", "cache": ""}
+    assert kept["train"]["commit"] == "abc"
