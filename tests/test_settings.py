@@ -39,7 +39,7 @@ def test_the_default_is_bert4rec_and_paper_its_original_recipe():
 
 
 def test_a_model_without_settings_is_refused_with_those_that_have():
-    with pytest.raises(ValueError, match="'fast' is unknown; there are bert4rec, sasrec"):
+    with pytest.raises(ValueError, match="'fast' is unknown; there are bert4rec, cloze, sasrec"):
         ml1m.get_config("fast")
 
 
