@@ -44,7 +44,30 @@ def table(values, workdir, started):
     table.make_table(cli.configs_of(values["config"], values.models), workdir)
 
 
-MODES = {"train": train, "evaluate": evaluate, "compare": compare, "table": table}
+def recommend(values, workdir, started):
+    from bert4rec_jax import modes
+
+    overrides = config_flags.get_override_values(values["config"])
+    modes.recommend(
+        lambda: modes.experiment_of(default.get_config(), overrides, workdir),
+        workdir,
+        source=values.input,
+        output=pathlib.Path(values.output or workdir / "recommendations.parquet"),
+        k=values.top_k,
+        with_seen=values.with_seen,
+        allow=values.allow,
+        deny=values.deny,
+        titles=values.titles,
+    )
+
+
+MODES = {
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "table": table,
+    "recommend": recommend,
+}
 
 
 def define_flags():
@@ -55,10 +78,18 @@ def define_flags():
         MODES,
         "train: from the start or from where --workdir stands, then evaluate; evaluate: the best "
         "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B; table: train "
-        "each of --models in a folder of --workdir, and set them beside the paper's Table 2",
+        "each of --models in a folder of --workdir, and set them beside the paper's Table 2; "
+        "recommend: the --top_k items for each user of the training log or of --input",
     )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
     flags.DEFINE_list("runs", [], "two work directories to compare")
+    flags.DEFINE_string("input", "", "recommend: a log of histories; default: the run's own")
+    flags.DEFINE_string("output", "", "recommend: file ending in .parquet, .csv or .jsonl")
+    flags.DEFINE_integer("top_k", 10, "recommend: items for each user")
+    flags.DEFINE_bool("with_seen", False, "recommend: items of the history too")
+    flags.DEFINE_string("allow", "", "recommend: a file with the only items that may be")
+    flags.DEFINE_string("deny", "", "recommend: a file with items that must not be")
+    flags.DEFINE_string("titles", "", "recommend: a table of item and title, for a title column")
     flags.DEFINE_list("models", TABLE, "models of the table: names that --config=FILE:NAME takes")
 
 

@@ -6,21 +6,23 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import ml_collections
 
-from bert4rec_jax import provenance, settings
-from bert4rec_jax.data import identity
+from bert4rec_jax import lists, provenance, settings
+from bert4rec_jax.data import catalogue, identity, interactions, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
 from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
 from bert4rec_jax.evaluation.files import replacing
 from bert4rec_jax.experiment import Experiment
+from bert4rec_jax.recommender import Recommender
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.loop import LoopOptions, Standing, StopRequest, fit
-from bert4rec_jax.training.records import Records
+from bert4rec_jax.training.records import Progress, Records
 
 _COUNTED = {"steps": 0, "end": "counted"}
 
@@ -44,6 +46,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         workdir.mkdir(parents=True, exist_ok=True)
         if experiment.is_counted:
             _write_config(config, workdir)
+            _write_catalogue(experiment, workdir)
             _report(experiment, experiment.counted[1], _COUNTED, workdir)
             return True
         checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
@@ -61,6 +64,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         state = checkpoints.restore(latest, like=state)
         _say(f"resuming {workdir} at step {latest}")
     _write_config(config, workdir)
+    _write_catalogue(experiment, workdir)
 
     run_step = _announce_first(experiment.run_step(), started)
     records = Records(workdir, step=int(state.step))
@@ -114,9 +118,7 @@ def evaluate(
         defaults: configs/default.py, for settings that are newer than the run.
         overrides: settings given on the command line, by dotted name.
     """
-    config = saved_config(defaults, workdir)
-    config.update_from_flattened_dict(overrides)
-    experiment = Experiment(config)
+    experiment = experiment_of(defaults, overrides, workdir)
     if experiment.is_counted:
         _report(experiment, experiment.counted[1], _COUNTED, workdir)
         return
@@ -131,12 +133,70 @@ def evaluate(
     checkpoints.close()
 
 
+def experiment_of(
+    defaults: ml_collections.ConfigDict, overrides: dict[str, Any], workdir: pathlib.Path
+) -> Experiment:
+    """What the run in `workdir` was made of; arguments as for `evaluate`."""
+    config = saved_config(defaults, workdir)
+    config.update_from_flattened_dict(overrides)
+    return Experiment(config)
+
+
 def compare(runs: list[str]) -> None:
     """Print, metric by metric, how two runs differ on the same users, with a paired test."""
     if len(runs) != 2:
         raise UserError(f"--runs names {len(runs)} runs; give two work directories: --runs=A,B")
     differences = compare_runs(*runs)
     print(format_comparison(differences, names=(runs[0], runs[1])))
+
+
+def recommend(
+    experiment: Callable[[], Experiment],
+    workdir: pathlib.Path,
+    *,
+    source: str,
+    output: pathlib.Path,
+    k: int,
+    with_seen: bool,
+    allow: str,
+    deny: str,
+    titles: str,
+) -> None:
+    """Write the k best items for every user: rows user, rank (0 is best), item, score, popular.
+
+    Args:
+        experiment: of the run; called only where `source` is "", for the users it was trained on.
+        source: a log of other histories, in any format that training reads.
+        output: .parquet, .csv or .jsonl.
+        with_seen: recommend what a user had before, too.
+        allow, deny: files of items, one a line or a table with an item column; "": none.
+        titles: a table of items with a title column, for a column `title`; "": none.
+    """
+    lists.check_output(output)
+    recommender = Recommender.load(workdir)
+    vocab = recommender.vocab
+    barred = recommender.barred(
+        lists.read_items(allow, vocab) if allow else None,
+        lists.read_items(deny, vocab) if deny else (),
+    )
+    title_of = lists.read_titles(titles) if titles else None
+    if source:
+        histories, unknown = sequences.encode(interactions.read(source), vocab, name=source)
+        if unknown:
+            _say(f"{source}: {unknown:,} rows left out, whose items the model does not know")
+    else:
+        histories = experiment().log
+    progress = Progress(total=len(histories.users), done=0, unit="user")
+    items, scores, popular = recommender.recommend_encoded(
+        histories, k, with_seen=with_seen, barred=barred, progress=progress.report
+    )
+    progress.close()
+    if popular.any():
+        _say(f"{popular.sum():,} users have no known item: they get the popular ones")
+    frame = lists.as_frame(histories.users, vocab, items, scores, popular, title_of)
+    with replacing(output) as unfinished:
+        lists.write(frame, unfinished, suffix=output.suffix)
+    _say(f"{output}: {len(frame):,} recommendations for {len(histories.users):,} users")
 
 
 def saved_config(
@@ -214,6 +274,12 @@ def _report(
 def _write_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     with replacing(workdir / "config.json") as unfinished:
         unfinished.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def _write_catalogue(experiment: Experiment, workdir: pathlib.Path) -> None:
+    counts = sequences.train_counts(experiment.log, experiment.split.train_ends)
+    with replacing(workdir / "items.parquet") as unfinished:
+        catalogue.write_catalogue(unfinished, experiment.log.vocab, counts)
 
 
 def _say_what_is_read(experiment: Experiment) -> None:

@@ -35,6 +35,7 @@ ASSEMBLERS = {
     "experiment",
     "modes",
     "table",
+    "recommender",
 }  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.
@@ -137,7 +138,9 @@ def may_import(name: str) -> set[str]:
         folder: {other for other in MODULES if other.startswith(f"{folder}.")} for folder in FOLDERS
     }
     leaves = {other for other in MODULES if "." not in other} - ASSEMBLERS | members["data"]
-    if name in {"", "errors", *FOLDERS}:
+    if name == "":
+        return {"recommender"}  # what the package offers by its own name, imported on demand
+    if name in {"errors", *FOLDERS}:
         return set()
     if name == "vocab":
         return {"errors"}

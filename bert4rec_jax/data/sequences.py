@@ -129,6 +129,39 @@ def build(
     )
 
 
+def encode(frame: pl.DataFrame, vocab: Vocabulary, *, name: str) -> tuple[Sequences, int]:
+    """The histories of a log in the ids of a catalogue that is fixed already.
+
+    Nothing is filtered: a user of whom no item is known has an empty history.
+
+    Args:
+        frame: user, item, time, as `interactions.read` returns it.
+        vocab: of a trained model.
+
+    Returns:
+        the histories, and how many rows were left out because `vocab` does not have their item.
+    """
+    users = frame.select(pl.col("user").unique(maintain_order=True)).with_row_index("row")
+    ids = pl.DataFrame({"item": vocab.items}, schema={"item": pl.String})
+    rows = (
+        frame.lazy()
+        .join(users.lazy(), on="user", how="left", maintain_order="left")
+        .join(ids.with_row_index("id", offset=1).lazy(), on="item", maintain_order="left")
+        .select("row", "id", "time")
+        .sort("row", "time", maintain_order=True)
+        .collect()
+    )
+    lengths = np.bincount(rows["row"].to_numpy(), minlength=len(users))
+    known = Sequences(
+        name=name,
+        items=rows["id"].to_numpy().astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        users=tuple(users["user"]),
+        vocab=vocab,
+    )
+    return known, len(frame) - len(rows)
+
+
 def statistics(sequences: Sequences) -> dict[str, int | float]:
     """The data set in numbers, as in the paper's Table 1.
 

@@ -62,7 +62,7 @@ class SeenItems:
         self._first = row - sequences.offsets[distinct // n_ids]
         self._counts = np.bincount(distinct // n_ids, minlength=len(lengths))
         self._offsets = np.cumsum(self._counts) - self._counts
-        self.longest = int(self._counts.max())
+        self.longest = int(self._counts.max(initial=0))
 
     @property
     def counts(self) -> np.ndarray:

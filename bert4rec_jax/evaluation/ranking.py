@@ -4,6 +4,7 @@ It works in two stages, each over batches of users of like cost: histories of li
 queries [users, d], then queries of users who have seen like numbers of items become ranks.
 """
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -103,8 +104,19 @@ class Ranker:
         self._refuse_nan(columns["nan"], cases)
         return {name: columns[name] for name in self._protocols}
 
-    def top_k(self, params: Any, cases: Cases, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def on(self, sequences: Sequences) -> "Ranker":
+        """This ranker, with its compiled programs, for other histories of the same catalogue."""
+        other = copy.copy(self)
+        other._sequences, other._seen = sequences, SeenItems(sequences)
+        return other
+
+    def top_k(
+        self, params: Any, cases: Cases, k: int, *, with_seen: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items that each user has not had before `ends`; there need be no true item.
+
+        Args:
+            with_seen: leave none out.
 
         Returns:
             items int32 [cases, k], best first, PAD where fewer than k are left, and their scores
@@ -124,6 +136,8 @@ class Ranker:
         for rows in _batches(order, self._scoring_batch_size):
             batch = asked(rows)
             batch["seen"] = self._seen.before(cases.users[rows], cases.ends[rows])
+            if with_seen:
+                batch["seen"] = np.zeros_like(batch["seen"])
             results.append((rows, self._top_k[k](params, batch)))
         columns = _gather(results, len(order))
         self._refuse_nan(columns["nan"], cases)

@@ -45,17 +45,21 @@ def _step_of(line: str) -> float:
 
 
 class Progress:
-    """A bar on a terminal; elsewhere one plain line per report. Rate and time left in both."""
+    """A bar on a terminal; elsewhere one plain line per report. Rate and time left in both.
 
-    def __init__(self, *, total: int, done: int):
-        self._total, self._last = total, (done, time.monotonic())
+    Args:
+        total, done: of `unit`, a word whose plural ends in "s".
+    """
+
+    def __init__(self, *, total: int, done: int, unit: str = "step"):
+        self._total, self._last, self._unit = total, (done, time.monotonic()), unit
         self._rate = None
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True)
 
     def report(self, step: int, **values: str) -> None:
-        """Show that `step` steps are done, and `values` beside."""
+        """Show that so many are done, and `values` beside."""
         now = time.monotonic()
         steps, seconds = step - self._last[0], now - self._last[1]
         self._last = (step, now)
@@ -67,7 +71,8 @@ class Progress:
         rate = steps / max(seconds, 1e-9)
         self._rate = rate if self._rate is None else 0.7 * self._rate + 0.3 * rate
         left = tqdm.format_interval((self._total - step) / self._rate) if self._rate else "?"
-        self.say(f"step {step}/{self._total}  {text}  {rate:.2f} steps/s  left {left}")
+        parts = [f"{self._unit} {step}/{self._total}", text, f"{rate:.2f} {self._unit}s/s"]
+        self.say("  ".join([part for part in parts if part] + [f"left {left}"]))
 
     def skip_time(self) -> None:
         """Time until now was not spent on steps: leave it out of the rate."""

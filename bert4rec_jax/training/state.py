@@ -19,15 +19,20 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
 
 
-def init_state(
-    key: jax.Array, *, model: Any, optimizer: optax.GradientTransformation
-) -> TrainState:
-    """A fresh state; run it under `mesh.init_replicated`."""
+def init_params(key: jax.Array, *, model: Any) -> Any:
+    """The parameters of a model as they are before training."""
     ids = jnp.zeros((1, model.max_length), jnp.int32)
 
     # Parameters that only the output layer uses are created by calling it too.
     def everything(module, ids):
         return module.transform(module(ids, ids, ids)), module.item_table()
 
-    params = model.init(key, ids, method=everything)["params"]
+    return model.init(key, ids, method=everything)["params"]
+
+
+def init_state(
+    key: jax.Array, *, model: Any, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """A fresh state; run it under `mesh.init_replicated`."""
+    params = init_params(key, model=model)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

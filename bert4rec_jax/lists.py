@@ -1,0 +1,101 @@
+"""Files of items to read, and files of recommendations to write."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.vocab import PAD, Vocabulary
+
+_WRITERS = {
+    ".parquet": pl.DataFrame.write_parquet,
+    ".csv": pl.DataFrame.write_csv,
+    ".jsonl": pl.DataFrame.write_ndjson,
+}
+
+
+def check_output(path: Path) -> None:
+    """UserError unless the name of a file of recommendations says a format that can be written."""
+    if path.suffix not in _WRITERS:
+        raise UserError(f"output {path}: must end in one of {', '.join(_WRITERS)}")
+
+
+def write(frame: pl.DataFrame, path: str | os.PathLike, *, suffix: str) -> None:
+    """Writes in the format of `suffix`, whatever `path` is called."""
+    _WRITERS[suffix](frame, path)
+
+
+def read_items(path: str, vocab: Vocabulary) -> list[str]:
+    """The raw ids in a file: the column `item` of a .parquet or .csv, else one a line.
+
+    Raises:
+        UserError: there is no such file or column, or none of its items is in `vocab`, which is
+            more likely the wrong file than a wish.
+    """
+    if Path(path).suffix in (".parquet", ".csv"):
+        items = _read_table(path, ("item",))["item"].to_list()
+    else:
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read ({error})") from error
+        items = [line.strip() for line in lines if line.strip()]
+    if not (vocab.encode(items) != PAD).any():
+        raise UserError(f"{path}: none of its {len(items)} items is one that the model knows")
+    return items
+
+
+def read_titles(path: str) -> dict[str, str]:
+    """Raw id -> title, of a .parquet or .csv with the columns `item` and `title`."""
+    frame = _read_table(path, ("item", "title"))
+    return dict(zip(frame["item"], frame["title"], strict=True))
+
+
+def _read_table(path: str, columns: tuple[str, ...]) -> pl.DataFrame:
+    try:
+        if Path(path).suffix == ".parquet":
+            frame = pl.read_parquet(path)
+        else:
+            frame = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read ({reason})") from error
+    if missing := [column for column in columns if column not in frame.columns]:
+        raise UserError(f"{path}: no column {missing[0]!r} among {', '.join(frame.columns)}")
+    return frame.select(pl.col(column).cast(pl.String) for column in columns)
+
+
+def as_frame(
+    users: Sequence[str],
+    vocab: Vocabulary,
+    items: np.ndarray,
+    scores: np.ndarray,
+    popular: np.ndarray,
+    titles: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """A row a recommendation: user, rank (0 is best), item, score, popular, and title if given.
+
+    Args:
+        users: raw ids [users].
+        items: int32 [users, k], PAD where there is none; scores: float32 [users, k].
+        popular: bool [users], who was offered popular items for want of a history.
+        titles: raw id -> title; null for an item that has none.
+    """
+    rows, ranks = np.nonzero(items != PAD)
+    raw = pl.Series("item", list(vocab.items), dtype=pl.String)
+    frame = pl.DataFrame(
+        {
+            "user": pl.Series("user", list(users), dtype=pl.String).gather(rows),
+            "rank": ranks.astype(np.int32),
+            "item": raw.gather(items[rows, ranks] - 1),
+            "score": scores[rows, ranks],
+            "popular": popular[rows],
+        }
+    )
+    if titles is None:
+        return frame
+    known = pl.Series("title", [titles.get(item) for item in vocab.items], dtype=pl.String)
+    return frame.with_columns(title=known.gather(items[rows, ranks] - 1))
