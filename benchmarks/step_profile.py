@@ -70,7 +70,7 @@ def _experiment(options):
 
     from bert4rec_jax.experiment import Experiment
 
-    config = importlib.import_module(f"configs.{options.dataset.replace('-', '')}").get_config()
+    config = importlib.import_module(f"configs.{options.dataset.replace('-', '')}").get_config("cloze")
     config.data.path = harness.data_file(options)
     config.train.batch_size = options.batch_size
     config.masking.last_only_rate = 0.0
@@ -140,44 +140,40 @@ def measure(experiment, steps: int):
     """(seconds a step, {part: seconds a step}, seconds a step of the host alone)."""
     import jax
 
-    run_step, state = experiment.run_step(), experiment.initial_state()
-    names = {}
+    state = experiment.initial_state()
+    # Compiled here, for the names of its operations.
+    step = jax.jit(experiment.run_step(), donate_argnums=0)
+    compiled = step.lower(state, *experiment.batch(0)).compile()
+    named = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = .*op_name=\"([^\"]*)\"", re.MULTILINE)
+    scopes = dict(named.findall(compiled.as_text()))
 
     def run(first, count):
         nonlocal state
         host = 0.0
         started = time.perf_counter()
-        for step in range(first, first + count):
+        for at in range(first, first + count):
             before = time.perf_counter()
-            batch = experiment.batch(step)
+            batch = experiment.batch(at)
             host += time.perf_counter() - before
-            state, _ = run_step(state, *batch)
-            jax.block_until_ready(state)
+            state, _ = jax.block_until_ready(compiled(state, *batch))
         return (time.perf_counter() - started) / count, host / count
 
-    compiled = run_step.lower(state, *experiment.batch(0)).compile()
-    for instruction, scope in re.findall(
-        r"^\s*(?:ROOT )?%?([\w.-]+) = .*op_name=\"([^\"]*)\"", compiled.as_text(), re.MULTILINE
-    ):
-        names[instruction] = scope
     run(0, 2)
     seconds, host = run(2, steps)
+    measured = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run(2 + steps, steps)
         (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
-        profile = jax.profiler.ProfileData.from_file(str(path))
-        measured = collections.Counter()
-        for plane in profile.planes:
+        for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
             for line in plane.lines:
                 for event in line.events:
-                    stats = dict(event.stats)
-                    if "hlo_op" in stats and stats["hlo_op"] in names | _CALLS:
-                        measured[part_of(names.get(stats["hlo_op"], ""))] += event.duration_ns
-    return seconds, collections.Counter({p: t / 1e9 / steps for p, t in measured.items()}), host
-
-
-_CALLS: dict[str, str] = {}
+                    operation = dict(event.stats).get("hlo_op")
+                    # A loop's own event spans those of the operations in it.
+                    if operation and not operation.startswith(("while", "call", "conditional")):
+                        part = part_of(scopes.get(operation, ""))
+                        measured[part] += event.duration_ns / 1e9 / steps
+    return seconds, measured, host
 
 
 def part_of(scope: str) -> str:

@@ -27,7 +27,7 @@ def experiment_of(options):
     levers = set(options.variant.split("+")) - {""}
     if unknown := levers - LEVERS:
         sys.exit(f"ours has no variant {min(unknown)}; there are {', '.join(sorted(LEVERS))}")
-    config = importlib.import_module(f"configs.{CONFIGS[options.dataset]}").get_config()
+    config = importlib.import_module(f"configs.{CONFIGS[options.dataset]}").get_config("cloze")
     config.seed = options.seed
     config.data.path = options.data
     config.data.min_item_count = options.min_item_count
