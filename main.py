@@ -45,10 +45,10 @@ def table(values, workdir, started):
 
 
 def recommend(values, workdir, started):
-    from bert4rec_jax import modes
+    from bert4rec_jax import modes, recommending
 
     overrides = config_flags.get_override_values(values["config"])
-    modes.recommend(
+    recommending.recommend(
         lambda: modes.experiment_of(default.get_config(), overrides, workdir),
         workdir,
         source=values.input,

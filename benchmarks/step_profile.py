@@ -70,7 +70,9 @@ def _experiment(options):
 
     from bert4rec_jax.experiment import Experiment
 
-    config = importlib.import_module(f"configs.{options.dataset.replace('-', '')}").get_config("cloze")
+    config = importlib.import_module(f"configs.{options.dataset.replace('-', '')}").get_config(
+        "cloze"
+    )
     config.data.path = harness.data_file(options)
     config.train.batch_size = options.batch_size
     config.masking.last_only_rate = 0.0

@@ -31,10 +31,19 @@ def run(
         define_flags()
         print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
         return 0
-    try:
+
+    def run_mode():
         values = _parse(argv, define_flags)
         workdir = values.workdir or f"runs/{values.config.data.name}"
         modes[values.mode](values, pathlib.Path(workdir), started)
+
+    return reporting(run_mode)
+
+
+def reporting(function: Callable[[], None]) -> int:
+    """Call `function`; the exit code: 2, with one line on stderr, for a user's mistake."""
+    try:
+        function()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,10 @@ _INIT = nn.initializers.truncated_normal(stddev=0.02)
 KERNEL_INITS = {"bert": _INIT, "xavier": nn.initializers.xavier_uniform()}
 
 
+# What an ablation can leave out (Table 5).
+PARTS = ("positions", "feed_forward", "layer_norm", "residual")
+
+
 class Encoder(nn.Module):
     """Item ids -> one hidden vector per position, and the scores of all items for any of them.
 
@@ -34,6 +38,8 @@ class Encoder(nn.Module):
         neighbours: items on either side whose embeddings, each under a learnt weight per channel,
             are added to a position's (not in the paper, which has 0): MASK then starts from the
             items next to it instead of having to find them by attention.
+        without: one of PARTS, for an ablation: no position embedding, and in the blocks no
+            feed-forward network, LayerNorm or residual connections; "": nothing.
         dtype: of activations and matrix products; parameters, LayerNorm statistics, softmax and
             loss are float32 always.
     """
@@ -48,6 +54,7 @@ class Encoder(nn.Module):
     attention_dropout: float = 0.2
     kernel_init: str = "bert"
     neighbours: int = 0
+    without: str = ""
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -69,6 +76,7 @@ class Encoder(nn.Module):
                 dropout=self.dropout,
                 attention_dropout=self.attention_dropout,
                 kernel_init=self.kernel_init,
+                without=self.without,
                 dtype=self.dtype,
             )
             for _ in range(self.layers)
@@ -101,7 +109,8 @@ class Encoder(nn.Module):
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
         if self.neighbours:
             x = x + self._neighbourhood(x, segments, causal)
-        x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
+        if self.without != "positions":
+            x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
         # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices
         # faster than it contracts over batch and position (benchmarks/feed_forward.py).
         x = x.reshape(-1, self.hidden)  # [B * N, d]
@@ -153,6 +162,7 @@ class Block(nn.Module):
     dropout: float
     attention_dropout: float
     kernel_init: str
+    without: str
     dtype: Any
 
     @nn.compact
@@ -170,6 +180,10 @@ class Block(nn.Module):
         def dense(features, name):
             return _dense(features, self.kernel_init, self.dtype, name)
 
+        def joined(x, sublayer, name):
+            y = drop(sublayer) if self.without == "residual" else x + drop(sublayer)
+            return y if self.without == "layer_norm" else _layer_norm(self.dtype, name)(y)
+
         width = x.shape[-1]
         qkv = dense(3 * width, "qkv")(x)
         attended = attention(
@@ -184,11 +198,12 @@ class Block(nn.Module):
         )
         attended = dense(width, "attention_out")(attended)
         x = pick_tokens(x, segments, asked)
-        x = _layer_norm(self.dtype, "attention_norm")(x + drop(attended))
-
+        x = joined(x, attended, "attention_norm")
+        if self.without == "feed_forward":
+            return x
         inner = gelu(dense(self.inner, "feed_forward_in")(x))
         outer = dense(width, "feed_forward_out")(inner)
-        return _layer_norm(self.dtype, "feed_forward_norm")(x + drop(outer))
+        return joined(x, outer, "feed_forward_norm")
 
 
 @jax.named_scope("attention")

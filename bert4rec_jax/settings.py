@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any
 
+from bert4rec_jax.encoder import PARTS
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.models import NAMES
@@ -48,6 +49,7 @@ _RULES = {
     "model.attention_dropout": (_rate, "in [0, 1)"),
     "model.kernel_init": (("bert", "xavier").__contains__, "bert or xavier"),
     "model.neighbours": (_not_negative, "not negative"),
+    "model.without": (("", *PARTS).__contains__, f"empty or one of {', '.join(PARTS)}"),
     "model.dtype": (("float32", "bfloat16").__contains__, "float32 or bfloat16"),
     "masking.proportion": (lambda p: 0 < p <= 1, "in (0, 1]"),
     "masking.budget": (_positive, "positive"),

@@ -83,8 +83,12 @@ def encode_history(
     layers: int,
     heads: int,
     mask_id: int,
+    without: str = "",
 ) -> np.ndarray:
-    """One history without padding, items and positions [length] -> hidden [length, d]."""
+    """One history without padding, items and positions [length] -> hidden [length, d].
+
+    without: what an ablation leaves out: positions, feed_forward, layer_norm or residual.
+    """
     own = []
     for item in items:
         if not 1 <= item <= mask_id:
@@ -97,7 +101,9 @@ def encode_history(
     offsets = [o for o in range(-reach, reach + 1) if o != 0]
     embedded = []
     for place, position in enumerate(positions):
-        total = own[place] + params["position_embedding"][position]
+        total = own[place]
+        if without != "positions":
+            total = total + params["position_embedding"][position]
         for weight, offset in zip(weights, offsets, strict=True):
             if 0 <= place + offset < len(own):
                 total = total + weight * own[place + offset]
@@ -105,8 +111,12 @@ def encode_history(
     x = layer_norm(params["embedding_norm"], np.stack(embedded))
     for layer in range(layers):
         block = params[f"block_{layer}"]
-        x = layer_norm(block["attention_norm"], x + attention(block, x, heads=heads))
-        x = layer_norm(block["feed_forward_norm"], x + feed_forward(block, x))
+        sublayers = [("attention_norm", lambda y, b=block: attention(b, y, heads=heads))]
+        if without != "feed_forward":
+            sublayers.append(("feed_forward_norm", lambda y, b=block: feed_forward(b, y)))
+        for norm, sublayer in sublayers:
+            x = sublayer(x) if without == "residual" else x + sublayer(x)
+            x = x if without == "layer_norm" else layer_norm(block[norm], x)
     return x
 
 
@@ -119,6 +129,7 @@ def encode(
     layers: int,
     heads: int,
     mask_id: int,
+    without: str = "",
 ) -> np.ndarray:
     """One row, items, positions and segments int [N] -> hidden float64 [N, d].
 
@@ -131,7 +142,13 @@ def encode(
     for segment in sorted(set(segments.tolist()) - {PAD}):
         own = segments == segment
         hidden[own] = encode_history(
-            params, items[own], positions[own], layers=layers, heads=heads, mask_id=mask_id
+            params,
+            items[own],
+            positions[own],
+            layers=layers,
+            heads=heads,
+            mask_id=mask_id,
+            without=without,
         )
     return hidden
 

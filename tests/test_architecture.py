@@ -36,6 +36,7 @@ ASSEMBLERS = {
     "modes",
     "table",
     "recommender",
+    "recommending",
 }  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert4rec_jax.encoder import Encoder
+from bert4rec_jax.encoder import PARTS, Encoder
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.masking import Row, Task
 from bert4rec_jax.training.step import objective_sums
@@ -59,6 +59,18 @@ def test_forward_is_the_references(params, neighbours):
     for row in range(len(IDS)):
         expected = reference.encode(
             in_float64(params), IDS[row], POSITIONS[row], SEGMENTS[row], **SIZES
+        )
+        real = SEGMENTS[row] > 0
+        np.testing.assert_allclose(hidden[row][real], expected[real], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("without", PARTS)
+def test_an_ablation_is_the_references(params, without):
+    model = MODEL.clone(without=without)
+    hidden = encode(params, model=model)
+    for row in range(len(IDS)):
+        expected = reference.encode(
+            in_float64(params), IDS[row], POSITIONS[row], SEGMENTS[row], without=without, **SIZES
         )
         real = SEGMENTS[row] > 0
         np.testing.assert_allclose(hidden[row][real], expected[real], rtol=1e-4, atol=1e-5)

@@ -50,6 +50,7 @@ def test_a_model_without_settings_is_refused_with_those_that_have():
         ("model.hidden", 0, r"model\.hidden 0 must be positive"),
         ("model.heads", 3, r"model\.hidden 64 is not divisible by model\.heads 3"),
         ("model.name", "bert", r"model\.name 'bert' must be one of bert4rec, sasrec"),
+        ("model.without", "norm", r"'norm' must be empty or one of positions, feed_forward, layer"),
         ("model.dtype", "float16", r"float32 or bfloat16"),
         ("masking.proportion", 0.0, r"masking\.proportion 0\.0 must be in \(0, 1\]"),
         ("optimizer.schedule", "step", r"linear, cosine or constant"),
