@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from bert4rec_jax import provenance
 from bert4rec_jax.evaluation import published, report
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
@@ -46,21 +47,24 @@ def main() -> None:
     one = commands.add_parser("keep")
     one.add_argument("workdir", type=pathlib.Path)
     one.add_argument("name", help="DATASET_RECIPE_seedN")
+    one.add_argument("--commit", help="that trained it, if its results.json does not say so")
     commands.add_parser("tables")
     options = parser.parse_args()
     if options.command == "keep":
-        keep(options.workdir, RESULTS / f"{options.name}.json")
+        keep(options.workdir, RESULTS / f"{options.name}.json", commit=options.commit)
     else:
         runs = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
         (RESULTS / "README.md").write_text(tables(runs), encoding="utf-8")
 
 
-def keep(workdir: pathlib.Path, path: pathlib.Path) -> None:
+def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None) -> None:
     """What a reader of the figures needs, in one file: all but the parameters and the ranks."""
     results = report.read_results(workdir)
     config = json.loads((workdir / "config.json").read_text())
     config["data"] |= {"path": "", "cache": ""}  # where the file lay is of no use to others
     kept = {part: results[part] for part in PARTS if part in results}
+    if commit:
+        kept["train"] = provenance.machine() | kept["train"] | {"commit": commit}
     kept |= {"config": config, "curve": curve(workdir, config["train"]["batch_size"])}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
@@ -135,7 +139,7 @@ def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:
         if not found:
             continue
         step = max(1, -(-len(found) // points))
-        chosen = found[step - 1 :: step]
+        chosen = found[::-1][::step][::-1]  # the last one among them
         lines += [
             f"{recipe}, validation:",
             "",
