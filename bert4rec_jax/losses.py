@@ -14,6 +14,8 @@ from bert4rec_jax import sampled_losses
 # Logits held at once, in numbers: 16 Mi float32 are 64 MiB. Small enough to stay near the cache and
 # to keep memory flat in catalogue size, large enough that a block's matrix product is efficient.
 LOGITS_AT_ONCE = 1 << 24
+# Of a block, however large the catalogue: each also reads and writes the whole table's gradient.
+LEAST_POSITIONS = 128
 
 
 def pick_weighted(weights: jax.Array, *, budget: int) -> tuple[jax.Array, jax.Array]:
@@ -51,9 +53,10 @@ def softmax_cross_entropy(
         weights: float32 [M]; a block of zeros costs as much as any other but adds nothing.
     """
     positions, items = hidden.shape[0], table.shape[0]
-    block = max(1, min(positions, LOGITS_AT_ONCE // items))
-    padding = -positions % block
-    blocks = (positions + padding) // block
+    most = min(positions, max(LEAST_POSITIONS, LOGITS_AT_ONCE // items))
+    blocks = -(-positions // most)
+    block = -(-positions // blocks)  # even blocks: the last one is hardly padded
+    padding = blocks * block - positions
 
     def in_blocks(x):
         x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
@@ -91,12 +94,18 @@ def _cross_entropy_forward(hidden, table, bias, classes, weights):
         total = jnp.sum(exps, axis=1, keepdims=True)
         label_logit = jnp.take_along_axis(logits, c[:, None], axis=1)
         loss += jnp.sum(w[:, None] * (jnp.log(total) + peak - label_logit))
-        is_label = jnp.arange(logits.shape[1])[None, :] == c[:, None]
-        d_logits = exps * (w[:, None] / total) - jnp.where(is_label, w[:, None], 0.0)
-        d_bias += jnp.sum(d_logits, axis=0)
-        d_logits = d_logits.astype(h.dtype)
-        d_table += jnp.dot(d_logits.T, h, preferred_element_type=jnp.float32)
-        return (loss, d_table, d_bias), jnp.dot(d_logits, table)
+        # The gradient at the logits is exps * scale, less w at the label. It is never formed: scale
+        # goes to the thin factors of the products, and the labels, one a position, are subtracted
+        # by themselves. That saves two passes over [block, n] (benchmarks/cross_entropy.py).
+        scale = w[:, None] / total
+        d_bias += jnp.dot(scale.T, exps, precision="highest")[0]
+        d_bias = d_bias.at[c].add(-w)
+        exps, by_weight = exps.astype(h.dtype), w[:, None].astype(h.dtype)
+        scaled = (scale * h).astype(h.dtype)
+        d_table += jnp.dot(exps.T, scaled, preferred_element_type=jnp.float32)
+        d_table = d_table.at[c].add(-(by_weight * h).astype(jnp.float32))
+        d_hidden = scale * jnp.dot(exps, table, preferred_element_type=jnp.float32)
+        return (loss, d_table, d_bias), d_hidden.astype(h.dtype) - by_weight * table[c]
 
     # Zeros derived from an input, not constants: under shard_map they vary over devices as it does.
     zero = jnp.sum(weights) * 0.0
