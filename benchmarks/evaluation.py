@@ -1,12 +1,12 @@
 """Evaluation side by side: this project, RecTools and RecBole.
 
-    python benchmarks/evaluation.py [--dataset=ml-1m|beauty] [--rounds=5]
+    python benchmarks/evaluation.py [--dataset=ml-1m|beauty] [--rounds=5] [--users=3000]
         [--protocols=full,popularity_100] [--contestants=ours,rectools]
 
 Test users a second of the same log and model size, on the same machine, in turn; a table for each
-protocol. The models are not trained, which costs the same. A round is all test users, the metrics
-included, but for RecBole's sampled protocols, which are too slow for that. README.md says how the
-contestants' environments are set up.
+protocol. The models are not trained, which costs the same. A round is all test users, or the first
+--users, with the metrics; RecBole's sampled protocols are too slow for that and have 16. README.md
+says how the contestants' environments are set up.
 """
 
 import argparse
@@ -24,6 +24,7 @@ def main() -> None:
     harness.add_arguments(parser, CONTESTANTS)
     parser.add_argument("--protocols", default="full,popularity_100", help=", ".join(PROTOCOLS))
     parser.add_argument("--batch-size", type=int, default=128, help="users at once")
+    parser.add_argument("--users", type=int, default=0, help="only the log's first so many; 0: all")
     options = parser.parse_args()
     protocols = options.protocols.split(",")
     if unknown := set(protocols) - set(PROTOCOLS):
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, protocol: str) -> dict:
-    settings = {"protocols": protocol, "batch_size": options.batch_size}
+    settings = {"protocols": protocol, "batch_size": options.batch_size, "users": options.users}
     return harness.compare(options, "evaluate", settings)
 
 

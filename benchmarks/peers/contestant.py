@@ -69,5 +69,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds-per-round", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocols", default="full", help="full or popularity_100 (evaluation)")
+    parser.add_argument("--users", type=int, default=0, help="evaluate so many only; 0: all")
     parser.add_argument("--negatives", default="", help="Parquet file of 100 negatives a test user")
     return parser.parse_args()

@@ -4,6 +4,7 @@ Variants of training, joined by "+": `bf16` computes in bfloat16, `unpacked` giv
 row of its own, `noattn` leaves the attention probabilities without dropout.
 """
 
+import dataclasses
 import pathlib
 import sys
 import time
@@ -13,6 +14,7 @@ import contestant
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from bert4rec_jax import allocator
+from bert4rec_jax.data.sequences import Cases
 
 CONFIGS = {"ml-1m": "ml1m", "beauty": "beauty"}
 LEVERS = {"bf16", "unpacked", "noattn"}
@@ -58,7 +60,7 @@ def prepare(options):
     experiment = experiment_of(options)
     versions = {"jax": jax.__version__, "device": jax.devices()[0].platform}
     if options.task == "evaluate":
-        return {"versions": versions}, _evaluation(experiment)
+        return {"versions": versions}, _evaluation(experiment, options.users)
     return {"versions": versions, "fill": experiment.batches.fill}, _training(experiment, options)
 
 
@@ -96,9 +98,13 @@ def _training(experiment, options):
     return run_round
 
 
-def _evaluation(experiment):
-    """All test users of the protocols; the model is untrained, which costs the same."""
-    params, users = experiment.initial_state().params, len(experiment.split.test.users)
+def _evaluation(experiment, users):
+    """All test users, or the first so many; the model is untrained, which costs the same."""
+    params, test = experiment.initial_state().params, experiment.split.test
+    if users:
+        test = Cases(test.users[:users], test.ends[:users])
+        experiment.split = dataclasses.replace(experiment.split, test=test)
+    users = len(test.users)
     experiment.judge._ranks(params, "test")  # compiles, and draws the negatives
 
     def run_round():

@@ -48,12 +48,14 @@ def prepare(options):
     if options.task == "train":
         ready["note"] = f"a row is a prefix of a history: {len(train_data._dataset)} an epoch"
         return ready, _training(trainer, train_data, options.seconds_per_round)
-    if options.protocols == "full":
-        return ready | {"note": "ranks the history too"}, _evaluation(trainer, test_data)
-    few = test_data._dataset.copy(test_data._dataset.inter_feat[:SAMPLED_USERS])
+    note, users = "ranks the history too", options.users
+    if options.protocols != "full":
+        note, users = "drawn with replacement, history not excluded", SAMPLED_USERS
+    if not users:
+        return ready | {"note": note}, _evaluation(trainer, test_data)
+    few = test_data._dataset.copy(test_data._dataset.inter_feat[:users])
     few = get_dataloader(config, "test")(config, few, test_data._sampler)
-    note = f"{SAMPLED_USERS} users a round; drawn with replacement, history not excluded"
-    return ready | {"note": note}, _evaluation(trainer, few)
+    return ready | {"note": f"{users} users a round; {note}"}, _evaluation(trainer, few)
 
 
 def write_log(path: str, folder: pathlib.Path) -> None:

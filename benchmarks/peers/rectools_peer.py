@@ -76,7 +76,8 @@ def prepare(options):
     packages = ("rectools", "torch", "pytorch-lightning")
     versions = {name: importlib.metadata.version(name) for name in packages}
     if options.task == "evaluate":
-        return {"versions": versions, "note": "finds the top 10 only"}, _evaluation(model, log)
+        note = "finds the top 10 only"
+        return {"versions": versions, "note": note}, _evaluation(model, log, options.users)
     note = f"the last {options.max_length} items of each user; attention dropout {options.dropout}"
     run_round = _training(model, training_rows, options.seconds_per_round)
     return {"versions": versions, "note": note}, run_round
@@ -108,8 +109,9 @@ def _training(model: BERT4RecModel, training_rows: Dataset, seconds: float):
     return run_round
 
 
-def _evaluation(model: BERT4RecModel, log: pd.DataFrame):
+def _evaluation(model: BERT4RecModel, log: pd.DataFrame, count: int):
     known, held_out = dataset_of(log[log["from_end"] >= 1]), log[log["from_end"] == 0]
+    held_out = held_out[: count or None]
     users = held_out[Columns.User].to_numpy()
 
     def run_round():
