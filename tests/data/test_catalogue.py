@@ -1,0 +1,52 @@
+"""A catalogue as a file, and other logs in its ids."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bert4rec_jax.data import sequences
+from bert4rec_jax.data.catalogue import read_catalogue, write_catalogue
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.vocab import Vocabulary
+
+VOCAB = Vocabulary(("10", "x y", "Ω"))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    write_catalogue(tmp_path / "items.parquet", VOCAB, np.array([0, 7, 5, 5]))
+    vocab, counts = read_catalogue(tmp_path / "items.parquet")
+    assert vocab == VOCAB
+    assert vocab.digest == VOCAB.digest
+    assert counts.tolist() == [0, 7, 5, 5]
+
+
+def test_a_missing_file_and_another_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"items\.parquet: no such file; training writes it"):
+        read_catalogue(tmp_path / "items.parquet")
+    pl.DataFrame({"user": ["a"]}).write_parquet(tmp_path / "other.parquet")
+    with pytest.raises(UserError, match=r"other\.parquet: not a run's catalogue"):
+        read_catalogue(tmp_path / "other.parquet")
+
+
+def test_histories_of_another_log_are_in_time_order_and_users_without_known_items_stay():
+    frame = pl.DataFrame(
+        {
+            "user": ["b", "a", "b", "c", "b", "a"],
+            "item": ["Ω", "new", "10", "new", "new", "x y"],
+            "time": [3, 1, 2, 1, 1, 9],
+        }
+    )
+    found, unknown = sequences.encode(frame, VOCAB, name="other")
+    assert unknown == 3
+    assert found.users == ("b", "a", "c")
+    assert [found.history(user).tolist() for user in range(3)] == [[1, 3], [2], []]
+    assert found.vocab is VOCAB
+
+
+def test_without_times_the_order_of_the_file_counts():
+    frame = pl.DataFrame(
+        {"user": ["a", "a", "a"], "item": ["Ω", "10", "Ω"], "time": [None, None, None]},
+        schema_overrides={"time": pl.Int64},
+    )
+    found, _ = sequences.encode(frame, VOCAB, name="other")
+    assert found.history(0).tolist() == [3, 1, 3]
