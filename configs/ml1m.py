@@ -21,8 +21,7 @@ from configs import baselines, default
 # sampled item, an answer teaches less.
 _STEPS = {"bert4rec": 20_000, "cloze": 12_000, "sasrec_bce": 8_000}
 # Beyond the paper: rows read left to right among the Cloze rows, and positions that see their
-# neighbours. Either alone helps little; together MASK learns several times faster. Small batches,
-# for a CPU gains nothing by large ones.
+# neighbours. Small batches, for a CPU gains nothing by large ones.
 _BEYOND = {
     "model.neighbours": 5,
     "masking.left_to_right_rate": 0.5,
