@@ -19,6 +19,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from bert4rec_jax import provenance
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
@@ -199,9 +203,6 @@ def _answer(process: subprocess.Popen, log: pathlib.Path) -> dict:
 
 def machine() -> dict[str, str]:
     """What the figures depend on, beside the versions of libraries."""
-    sys.path.insert(0, str(ROOT))
-    from bert4rec_jax import provenance
-
     return {
         **{key: str(value) for key, value in provenance.machine().items()},
         "system": platform.platform(),

@@ -63,11 +63,12 @@ class Encoder(nn.Module):
         self.position_embedding = self.param(
             "position_embedding", _INIT, (self.max_length, self.hidden)
         )
-        self.neighbour_weights = self.neighbours and self.param(
-            "neighbour_weights",
-            nn.initializers.constant(0.5),
-            (2 * self.neighbours, self.hidden),
-        )
+        if self.neighbours:
+            self.neighbour_weights = self.param(
+                "neighbour_weights",
+                nn.initializers.constant(0.5),
+                (2 * self.neighbours, self.hidden),
+            )
         self.embedding_norm = _layer_norm(self.dtype)
         self.block = [
             Block(

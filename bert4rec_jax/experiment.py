@@ -17,7 +17,7 @@ from bert4rec_jax.evaluation.attention import attention_of_cases
 from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
-from bert4rec_jax.training.state import init_state
+from bert4rec_jax.training.state import init_params, init_state
 from bert4rec_jax.training.step import make_train_step
 
 
@@ -99,8 +99,8 @@ class Experiment:
 
     def abstract_params(self):
         """Shapes, dtypes and shardings of the parameters, for restoring them alone."""
-        init = functools.partial(init_state, model=self.model, optimizer=self.optimizer)
-        params = jax.eval_shape(init, self._key("parameters")).params
+        init = functools.partial(init_params, model=self.model)
+        params = jax.eval_shape(init, self._key("parameters"))
         return mesh.with_replicated_sharding(params, self.mesh)
 
     def run_step(self):
@@ -181,12 +181,10 @@ class Experiment:
 
     @property
     def _input_length(self) -> int:
-        """Places of the input that the model is asked with.
-
-        A window of N items holds N - 1 next-item questions, so a left-to-right model never learns
-        to answer at its last place.
-        """
-        return self.config.model.max_length - (not self.is_cloze)
+        length = self.config.model.max_length
+        if self.is_counted:
+            return length
+        return models.input_length(models.NEURAL[self.config.model.name], length)
 
     def _scorer(self) -> Scorer:
         if self.is_counted:

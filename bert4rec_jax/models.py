@@ -36,6 +36,15 @@ COUNTED = ("popularity", "markov")  # counts of the training rows: nothing to tr
 NAMES = (*NEURAL, *COUNTED)
 
 
+def input_length(kind: Kind, max_length: int) -> int:
+    """Places of the input that a model is asked with.
+
+    A window of N items holds N - 1 next-item questions, so a left-to-right model never learns to
+    answer at its last place.
+    """
+    return max_length - (not kind.cloze)
+
+
 def build(settings: Mapping[str, Any], *, items: int) -> Any:
     """The module that `settings["name"]` names, with those of the settings that are its own.
 

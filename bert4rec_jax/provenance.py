@@ -15,7 +15,9 @@ def machine() -> dict[str, str | int]:
     return {
         "commit": _commit(),
         "cpu": _cpu(),
-        "cores": os.cpu_count() or 0,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "python": platform.python_version(),
     }
 

@@ -99,10 +99,10 @@ class Recommender:
         elif name not in models.NEURAL:
             raise UserError(f"{workdir}: {name} keeps no parameters to recommend from")
         else:
-            cloze = models.NEURAL[name].cloze
+            kind = models.NEURAL[name]
             model = models.build(config["model"], items=len(vocab))
-            scorer = encoder_scorer(model, append_mask=cloze)
-            max_length -= not cloze  # as `experiment.Experiment` asks a left-to-right model
+            scorer = encoder_scorer(model, append_mask=kind.cloze)
+            max_length = models.input_length(kind, max_length)
             shapes = jax.eval_shape(functools.partial(init_params, model=model), jax.random.key(0))
             checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
             step = checkpoints.best_step()

@@ -97,15 +97,12 @@ def configs(options: argparse.Namespace) -> dict:
         config.data.path, config.seed = options.data, options.seed
         config.train.steps = options.steps
         config.train.eval_every = max(1, options.steps // 8)
+        # The budget is rho N, and windows overlap as much as before, as the original's scripts do.
+        overlap = config.masking.stride / config.model.max_length
         config.update_from_flattened_dict(settings)
-        if "model.max_length" in settings:
-            # As run_ml-1m.sh and run_beauty.sh relate them to N.
-            config.masking.budget = max(
-                1, round(config.masking.proportion * config.model.max_length)
-            )
-            config.masking.stride = max(1, config.model.max_length // 2)
-        if "masking.proportion" in settings:
-            config.masking.budget = round(config.masking.proportion * config.model.max_length)
+        length = config.model.max_length
+        config.masking.budget = max(1, round(config.masking.proportion * length))
+        config.masking.stride = max(1, round(overlap * length))
         made[folder_of(variant)] = config.lock()
     return made
 

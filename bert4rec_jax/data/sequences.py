@@ -110,23 +110,7 @@ def build(
             f"are left with min_item_count {min_item_count} and min_user_count {min_user_count}; "
             "2 items are needed: lower data.min_item_count or data.min_user_count"
         )
-    rows = (
-        rows.lazy()
-        .join(users.lazy(), on="user", how="left", maintain_order="left")
-        .join(items.lazy(), on="item", how="left", maintain_order="left")
-        .select("row", "id", "time")
-        .sort("row", "time", maintain_order=True)
-        .collect()
-    )
-    lengths = np.bincount(rows["row"].to_numpy(), minlength=len(users))
-    return Sequences(
-        name=name,
-        items=rows["id"].to_numpy().astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        users=tuple(users["user"]),
-        vocab=Vocabulary(tuple(items["item"])),
-        times=None if rows["time"].null_count() else rows["time"].to_numpy(),
-    )
+    return _numbered(rows, users, items, Vocabulary(tuple(items["item"])), name=name)
 
 
 def encode(frame: pl.DataFrame, vocab: Vocabulary, *, name: str) -> tuple[Sequences, int]:
@@ -142,24 +126,32 @@ def encode(frame: pl.DataFrame, vocab: Vocabulary, *, name: str) -> tuple[Sequen
         the histories, and how many rows were left out because `vocab` does not have their item.
     """
     users = frame.select(pl.col("user").unique(maintain_order=True)).with_row_index("row")
-    ids = pl.DataFrame({"item": vocab.items}, schema={"item": pl.String})
+    items = pl.DataFrame({"item": vocab.items}, schema={"item": pl.String})
+    known = _numbered(frame, users, items.with_row_index("id", offset=1), vocab, name=name)
+    return known, len(frame) - len(known.items)
+
+
+def _numbered(
+    rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, vocab: Vocabulary, *, name: str
+) -> Sequences:
+    """The rows whose item is among `items` (id, item), by `users` (row, user) and then by time."""
     rows = (
-        frame.lazy()
-        .join(users.lazy(), on="user", how="left", maintain_order="left")
-        .join(ids.with_row_index("id", offset=1).lazy(), on="item", maintain_order="left")
+        rows.lazy()
+        .join(users.lazy(), on="user", maintain_order="left")
+        .join(items.lazy(), on="item", maintain_order="left")
         .select("row", "id", "time")
         .sort("row", "time", maintain_order=True)
         .collect()
     )
     lengths = np.bincount(rows["row"].to_numpy(), minlength=len(users))
-    known = Sequences(
+    return Sequences(
         name=name,
         items=rows["id"].to_numpy().astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         users=tuple(users["user"]),
         vocab=vocab,
+        times=None if rows["time"].null_count() else rows["time"].to_numpy(),
     )
-    return known, len(frame) - len(rows)
 
 
 def statistics(sequences: Sequences) -> dict[str, int | float]:
