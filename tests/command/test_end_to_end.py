@@ -1,78 +1,13 @@
 """The program as its user runs it: one process a command, on a tiny log."""
 
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import polars as pl
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
-TINY = (
-    "--config=configs/custom.py",
-    "--config.model.max_length=8",
-    "--config.model.hidden=8",
-    "--config.model.layers=1",
-    "--config.masking.stride=4",
-    "--config.train.batch_size=16",
-    "--config.train.steps=12",
-    "--config.train.log_every=1",
-    "--config.train.eval_every=6",
-    "--config.eval.batch_size=16",
-)
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory) -> pathlib.Path:
-    """150 items on a ring; each of 40 users walks along it for a while. Ids are strings."""
-    rows = [
-        (f"u{user}", f"i{(150 * user // 40 + step) % 150}", step)
-        for user in range(40)
-        for step in range(5 + user % 12)
-    ]
-    path = tmp_path_factory.mktemp("log") / "log.csv"
-    pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
-def start(cache, *arguments, devices: int = 1) -> subprocess.Popen:
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-    }
-    return subprocess.Popen(
-        [sys.executable, "main.py", *arguments],
-        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def run(cache, *arguments, devices: int = 1) -> subprocess.CompletedProcess:
-    process = start(cache, *arguments, devices=devices)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
-def losses(workdir) -> dict[int, float]:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {x["step"]: x["loss"] for x in lines if x["split"] == "train"}
-
-
-@pytest.fixture(scope="module")
-def trained(log, cache, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained")
-    done = run(cache, *TINY, f"--config.data.path={log}", f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    return workdir, done
+from tests.command.program import TINY, losses, run, start
 
 
 def test_a_run_leaves_what_the_contract_says(trained):
@@ -107,65 +42,6 @@ def test_evaluate_prints_the_same_figures_in_a_new_process(trained, log, cache):
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
     assert json.loads((workdir / "results.json").read_text()) == before
-
-
-def test_recommendations_for_the_users_of_the_log(trained, log, cache, tmp_path):
-    workdir, _ = trained
-    deny = tmp_path / "deny.txt"
-    deny.write_text("i5\ni6\n")
-    done = run(
-        cache, "--mode=recommend", f"--workdir={workdir}", f"--config.data.path={log}",
-        "--top_k=3", f"--deny={deny}", f"--output={tmp_path / 'out.parquet'}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = pl.read_parquet(tmp_path / "out.parquet")
-    assert found.columns == ["user", "rank", "item", "score", "popular"]
-    assert found["user"].to_list() == [f"u{user}" for user in range(40) for _ in range(3)]
-    assert found["rank"].to_list() == [0, 1, 2] * 40
-    assert not found["popular"].any()
-    assert (found.group_by("user").agg(pl.col("score").is_sorted(descending=True)))["score"].all()
-    had = pl.read_csv(log).select("user", "item")
-    assert found.join(had, on=["user", "item"]).is_empty()
-    assert not set(found["item"]) & {"i5", "i6"}
-
-
-def test_recommendations_for_a_file_of_strangers_without_the_log(trained, cache, tmp_path):
-    """x has known items, y only unknown ones; the training log is out of reach."""
-    workdir, _ = trained
-    path = tmp_path / "new.csv"
-    path.write_text("user,item\nx,i1\nx,nothing\nx,i2\ny,nothing\n")
-    titles = tmp_path / "titles.csv"
-    titles.write_text("item,title\n" + "".join(f"i{i},Film {i}\n" for i in range(100)))
-    done = run(
-        cache, "--mode=recommend", f"--workdir={workdir}", f"--input={path}", "--top_k=2",
-        f"--titles={titles}", f"--output={tmp_path / 'out.jsonl'}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "2 rows left out" in done.stderr
-    assert "1 users have no known item" in done.stderr
-    found = pl.read_ndjson(tmp_path / "out.jsonl")
-    assert found["user"].to_list() == ["x", "x", "y", "y"]
-    assert found["popular"].to_list() == [False, False, True, True]
-    for item, title in found.select("item", "title").iter_rows():
-        assert title == (f"Film {item[1:]}" if int(item[1:]) < 100 else None)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--output=recs.xlsx",), "must end in one of .parquet, .csv, .jsonl"),
-        (("--top_k=151",), "top_k 151 must be in 1 .. 150"),
-        (("--deny=nowhere.txt",), "nowhere.txt: cannot be read"),
-        (("--titles=README.md",), "README.md"),
-    ],
-)
-def test_recommending_with_a_mistake(trained, log, cache, arguments, message):
-    workdir, _ = trained
-    command = ("--mode=recommend", f"--workdir={workdir}", f"--config.data.path={log}")
-    done = run(cache, *command, *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
 
 
 def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, tmp_path):

@@ -1,0 +1,65 @@
+"""--mode=recommend, one process a command, on a tiny log."""
+
+import polars as pl
+import pytest
+
+from tests.command.program import run
+
+
+def test_recommendations_for_the_users_of_the_log(trained, log, cache, tmp_path):
+    workdir, _ = trained
+    deny = tmp_path / "deny.txt"
+    deny.write_text("i5\ni6\n")
+    done = run(
+        cache, "--mode=recommend", f"--workdir={workdir}", f"--config.data.path={log}",
+        "--top_k=3", f"--deny={deny}", f"--output={tmp_path / 'out.parquet'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found.columns == ["user", "rank", "item", "score", "popular"]
+    assert found["user"].to_list() == [f"u{user}" for user in range(40) for _ in range(3)]
+    assert found["rank"].to_list() == [0, 1, 2] * 40
+    assert not found["popular"].any()
+    assert (found.group_by("user").agg(pl.col("score").is_sorted(descending=True)))["score"].all()
+    had = pl.read_csv(log).select("user", "item")
+    assert found.join(had, on=["user", "item"]).is_empty()
+    assert not set(found["item"]) & {"i5", "i6"}
+
+
+def test_recommendations_for_a_file_of_strangers_without_the_log(trained, cache, tmp_path):
+    """x has known items, y only unknown ones; the training log is out of reach."""
+    workdir, _ = trained
+    path = tmp_path / "new.csv"
+    path.write_text("user,item\nx,i1\nx,nothing\nx,i2\ny,nothing\n")
+    titles = tmp_path / "titles.csv"
+    titles.write_text("item,title\n" + "".join(f"i{i},Film {i}\n" for i in range(100)))
+    done = run(
+        cache, "--mode=recommend", f"--workdir={workdir}", f"--input={path}", "--top_k=2",
+        f"--titles={titles}", f"--output={tmp_path / 'out.jsonl'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 rows left out" in done.stderr
+    assert "1 users have no known item" in done.stderr
+    found = pl.read_ndjson(tmp_path / "out.jsonl")
+    assert found["user"].to_list() == ["x", "x", "y", "y"]
+    assert found["popular"].to_list() == [False, False, True, True]
+    for item, title in found.select("item", "title").iter_rows():
+        assert title == (f"Film {item[1:]}" if int(item[1:]) < 100 else None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--output=recs.xlsx",), "must end in one of .parquet, .csv, .jsonl"),
+        (("--top_k=151",), "top_k 151 must be in 1 .. 150"),
+        (("--deny=nowhere.txt",), "nowhere.txt: cannot be read"),
+        (("--titles=README.md",), "README.md"),
+    ],
+)
+def test_recommending_with_a_mistake(trained, log, cache, arguments, message):
+    workdir, _ = trained
+    command = ("--mode=recommend", f"--workdir={workdir}", f"--config.data.path={log}")
+    done = run(cache, *command, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
