@@ -104,7 +104,7 @@ def measure(point: dict, loss: str, steps: int) -> dict:
     from bert4rec_jax.masking import cloze, mask_counts
     from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
     from bert4rec_jax.training.state import init_state
-    from bert4rec_jax.training.step import make_train_step
+    from bert4rec_jax.training.step import Budget, make_train_step
 
     length, items, batch = point["length"], point["items"], point["batch"]
     log = np.random.default_rng(0).integers(1, items + 1, batch * length, np.int32)
@@ -130,7 +130,7 @@ def measure(point: dict, loss: str, steps: int) -> dict:
             optimizer=optimizer,
             make_task=lambda key, row, place: task(key, row),
             loss=functools.partial(LOSSES[loss], **sampled),
-            budget=batches.most_predictions(counts) * batch // point["devices"],
+            budgets=[Budget(batch // point["devices"], batches.most_predictions(counts))],
             key=jax.random.key(1),
         ),
         where,

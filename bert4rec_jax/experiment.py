@@ -18,7 +18,7 @@ from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import init_params, init_state
-from bert4rec_jax.training.step import make_train_step
+from bert4rec_jax.training.step import Budget, make_train_step
 
 
 class Experiment:
@@ -105,13 +105,13 @@ class Experiment:
 
     def run_step(self):
         """(state, starts, lengths) -> (state, sums), compiled at the first call."""
-        make_task, budget = self._task()
+        make_task, budgets = self._task()
         step = make_train_step(
             model=self.model,
             optimizer=self.optimizer,
             make_task=make_task,
             loss=self._loss(),
-            budget=budget,
+            budgets=budgets,
             key=self._key("steps"),
         )
         mapped = mesh.map_over_devices(
@@ -133,12 +133,12 @@ class Experiment:
         return functools.partial(losses.LOSSES[train.loss], **options.get(train.loss, {}))
 
     def _task(self):
-        """(key, Row, place) -> Task, and the most predictions that a device's rows ask for."""
+        """(key, Row, place) -> Task, and the `Budget`s of a device's rows."""
         max_length, options = self.config.model.max_length, self.config.masking
         rows = self.batches.rows // self.mesh.size
         if not self.is_cloze:
             asked = self.batches.most_predictions(next_item.next_counts(max_length))
-            return lambda key, row, place: next_item.next_item(key, row), rows * asked
+            return lambda key, row, place: next_item.next_item(key, row), [Budget(rows, asked)]
         counts = masking.mask_counts(
             max_length, proportion=options.proportion, budget=options.budget
         )
@@ -154,12 +154,12 @@ class Experiment:
         asked = self.batches.most_predictions(counts)
         rate = options.left_to_right_rate
         if not rate:
-            return lambda key, row, place: cloze(key, row), rows * asked
-        ahead_rows, cloze_rows = mixture.rows_at_most(rows, rate)
+            return lambda key, row, place: cloze(key, row), [Budget(rows, asked)]
+        ahead = mixture.rows_at_most(rows, rate)
         most = self.batches.most_predictions(mixture.mixed_counts(max_length))
         return (
             functools.partial(mixture.mixed, cloze=cloze, rate=rate),
-            ahead_rows * most + cloze_rows * asked,
+            [Budget(ahead, most), Budget(rows - ahead, asked)],
         )
 
     def batch(self, step: int) -> tuple[jax.Array, jax.Array]:

@@ -26,9 +26,9 @@ def is_left_to_right(place: jax.Array | np.ndarray, rate: float) -> jax.Array | 
     return (place + 1) * rate // 1 > place * rate // 1
 
 
-def rows_at_most(rows: int, rate: float) -> tuple[int, int]:
-    """(left to right, Cloze): the most of each among any `rows` places in a run."""
-    return math.ceil(rows * rate), math.ceil(rows * (1 - rate))
+def rows_at_most(rows: int, rate: float) -> int:
+    """The most rows read left to right among any `rows` places in a run."""
+    return math.ceil(rows * rate)
 
 
 def mixed_counts(max_length: int) -> np.ndarray:

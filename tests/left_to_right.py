@@ -14,7 +14,7 @@ from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.next_item import next_counts, next_item
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import init_state
-from bert4rec_jax.training.step import make_train_step
+from bert4rec_jax.training.step import Budget, make_train_step
 
 ITEMS, LENGTH, WIDTH = 7, 8, 6
 # Two rows: one history and padding; two histories packed, the second one longer than a window of 3.
@@ -167,7 +167,7 @@ def train(model, devices, steps=40):
         optimizer=optimizer,
         make_task=lambda key, row, place: next_item(key, row),
         loss=LOSSES["softmax"],
-        budget=batches.most_predictions(next_counts(LENGTH)) * rows // devices,
+        budgets=[Budget(rows // devices, batches.most_predictions(next_counts(LENGTH)))],
         key=jax.random.key(1),
     )
     mapped = mesh.map_over_devices(

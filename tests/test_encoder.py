@@ -10,7 +10,7 @@ import pytest
 from bert4rec_jax.encoder import PARTS, Encoder
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.masking import Row, Task
-from bert4rec_jax.training.step import objective_sums
+from bert4rec_jax.training.step import Budget, objective_sums
 from tests import reference
 
 ITEMS, LENGTH, LAYERS, HEADS = 7, 6, 2, 2
@@ -94,7 +94,7 @@ def sums(params, **replaced):
         task._replace(**replaced),
         model=MODEL,
         loss=LOSSES["softmax"],
-        budget=5,
+        budgets=[Budget(len(IDS), 2)],
         key=None,
     )
 

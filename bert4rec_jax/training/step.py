@@ -1,8 +1,10 @@
 """One training step: a pure function of (state, log, batch), the same on every device."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,40 +15,66 @@ from bert4rec_jax.losses import pick_weighted
 from bert4rec_jax.mesh import copy_per_device, device_index, sum_over_devices
 from bert4rec_jax.training.state import TrainState
 
+# The last block, half of the work at L = 2, is spared at the positions that nothing is asked of
+# where those asked are at most this share of a row: picking them first costs what it saves where
+# they are most (benchmarks/profile.md).
+FEW = 0.5
 
-def objective_sums(params, rows, task, *, model, loss, budget, key):
+
+class Budget(NamedTuple):
+    """So many rows of a device, and the most positions that each of them asks for."""
+
+    rows: int
+    positions: int
+
+
+def objective_sums(params, rows, task, *, model, loss, budgets, key):
     """(loss_sum, weight_sum) of this device's rows: float32 scalars.
 
     Args:
         rows: `masking.Row`, fields [B, N].  task: `masking.Task`, fields [B, N].
         loss: (key, hidden, table, bias, labels, weights) -> sum, one of `losses.LOSSES`.
-        budget: a bound on the number of positions with weight.
+        budgets: `Budget`s of all B rows, falling in `positions`.
         key: of dropout and of what the loss draws; None: no dropout.
     """
-    indices, weights = pick_weighted(task.weights.reshape(-1), budget=budget)
     bound = functools.partial(model.apply, {"params": params})
+    keys = [None if key is None else jax.random.fold_in(key, i) for i in range(len(budgets) + 1)]
+    inputs = (task, rows.segments, rows.positions)
+    if len(budgets) > 1:
+        order = jnp.argsort(-jnp.sum(task.weights > 0, axis=1))  # those that ask the most first
+        inputs = jax.tree.map(lambda x: x[order], inputs)
+    ends = itertools.accumulate(budget.rows for budget in budgets)
+    asked = []
+    for budget, end, dropout_key in zip(budgets, ends, keys[1:], strict=True):
+        part = jax.tree.map(operator.itemgetter(slice(end - budget.rows, end)), inputs)
+        asked.append(_asked(bound, *part, most=budget.positions, key=dropout_key))
+    hidden, labels, weights = (jnp.concatenate(x) for x in zip(*asked, strict=True))
+    table, bias = bound(method="item_table")
+    hidden = bound(hidden, method="transform")
+    with jax.named_scope("loss"):
+        loss_key = jax.random.key(0) if key is None else keys[0]
+        loss_sum = loss(loss_key, hidden, table.astype(hidden.dtype), bias, labels, weights)
+    return loss_sum, jnp.sum(weights)
+
+
+def _asked(bound, task, segments, positions, *, most, key):
+    """(hidden [B * most, d], labels [B * most], weights [B * most]) of what these rows ask for."""
+    picked, weights = jax.vmap(functools.partial(pick_weighted, budget=most))(task.weights)
+    few = most <= FEW * segments.shape[1]
     hidden = bound(
         task.inputs,
-        rows.segments,
-        rows.positions,
+        segments,
+        positions,
         train=key is not None,
+        **({"asked": picked} if few else {}),
         **({} if task.causal is None else {"causal": task.causal}),
         rngs=None if key is None else {"dropout": key},
     )
+    if not few:
+        hidden = jnp.take_along_axis(hidden, picked[:, :, None], axis=1)
     # Gathered before the output layer: no logits at the other positions, ever.
-    picked = hidden.reshape(-1, hidden.shape[-1])[indices]  # [budget, d]
-    table, bias = bound(method="item_table")
-    picked = bound(picked, method="transform")
-    with jax.named_scope("loss"):
-        loss_sum = loss(
-            jax.random.key(0) if key is None else jax.random.fold_in(key, 1),
-            picked,
-            table.astype(picked.dtype),
-            bias,
-            task.labels.reshape(-1)[indices],
-            weights,
-        )
-    return loss_sum, jnp.sum(weights)
+    labels = jnp.take_along_axis(task.labels, picked, axis=1)
+    return hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1), weights.reshape(-1)
 
 
 def make_train_step(
@@ -55,7 +83,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     make_task: Callable,
     loss: Callable,
-    budget: int,
+    budgets: Sequence[Budget],
     key: jax.Array,
 ) -> Callable:
     """The per-device step, for `mesh.map_over_devices`.
@@ -63,7 +91,7 @@ def make_train_step(
     Args:
         make_task: (key, Row of one row, its place in the batch) -> Task.
         loss: one of `losses.LOSSES`.
-        budget: a bound on the positions that this device's rows predict.
+        budgets: of this device's rows, as in `objective_sums`.
         key: the run's root key. Every random number of a step follows from it and the step: masks
             from the windows' places in the log, dropout from the device's place in the mesh.
 
@@ -92,7 +120,7 @@ def make_train_step(
                     task,
                     model=model,
                     loss=loss,
-                    budget=budget,
+                    budgets=budgets,
                     key=jax.random.fold_in(dropout_key, device_index()),
                 )
             )
