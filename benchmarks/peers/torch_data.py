@@ -5,6 +5,7 @@ length L takes R * L of them. What the layouts differ in is how much of T is pad
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import sys
@@ -23,6 +24,8 @@ class Batch:
     groups: (rows, length) of each group; the products add up to T.
     masked: int64 [M], places that are to be predicted.  labels: int64 [M], from 0.
     rows: windows.  items: real tokens.
+    asked: for each group the masked places of its rows, int64 [rows, S]; a row with fewer repeats
+        its first place.  slots: int64 [M], where each of `masked` stands among them.
     """
 
     ids: np.ndarray
@@ -33,6 +36,31 @@ class Batch:
     labels: np.ndarray
     rows: int
     items: int
+
+    @functools.cached_property
+    def asked(self) -> list[np.ndarray]:
+        return self._asked_and_slots[0]
+
+    @functools.cached_property
+    def slots(self) -> np.ndarray:
+        return self._asked_and_slots[1]
+
+    @functools.cached_property
+    def _asked_and_slots(self):
+        asked, slots, at, before = [], [], 0, 0
+        for rows, length in self.groups:
+            here = self.masked[(self.masked >= at) & (self.masked < at + rows * length)]
+            row = (here - at) // length
+            per_row = np.bincount(row, minlength=rows)
+            # Rounded up, so that a compiled program sees few shapes.
+            width = -(-int(per_row.max()) // 8) * 8
+            place = np.arange(len(here)) - (np.cumsum(per_row) - per_row)[row]
+            group = np.repeat(at + length * np.arange(rows)[:, None], width, axis=1)
+            group[row, place] = here
+            asked.append(group)
+            slots.append(before + row * width + place)
+            at, before = at + rows * length, before + rows * width
+        return asked, np.concatenate(slots)
 
 
 def read(options) -> sequences.Sequences:

@@ -39,8 +39,12 @@ class Encoder(nn.Module):
             elif name.endswith(".bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, ids, positions, segments, groups):
-        """int64 [T] each -> hidden vectors [T, d]."""
+    def forward(self, ids, positions, segments, groups, asked=None):
+        """int64 [T] each -> hidden vectors [T, d].
+
+        With `asked`, for each group the places int64 [rows, S] that the last block computes ->
+        those of all groups, one after another: [sum of rows * S, d].
+        """
         # PAD has no row: what stands at padding is never attended to and never predicted.
         x = F.embedding((ids - 1).clamp(0, self.items - 1), self.item_embedding)
         x = torch.where((ids == self.items + 1)[:, None], self.mask_embedding, x)
@@ -49,17 +53,20 @@ class Encoder(nn.Module):
         if self.training:
             x = self.drop(x, self.rate)
         masks = masks_of(segments, groups)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, masks, groups)
-        return x
+        return self.blocks[-1](x, masks, groups, asked)
 
     def transform(self, hidden):
         """The output layer before the tied table, [..., d] -> [..., d]."""
         return self.output_norm(F.gelu(self.output_dense(hidden)))
 
-    def loss(self, ids, positions, segments, groups, masked, labels, fused: bool):
-        """The mean cross-entropy over the whole catalogue of the masked places."""
-        hidden = self.transform(self(ids, positions, segments, groups)[masked])
+    def loss(self, ids, positions, segments, groups, masked, labels, fused: bool, asked=None):
+        """The mean cross-entropy over the whole catalogue of the masked places.
+
+        masked: int64 [M], of the T places or, with `asked`, of the places asked.
+        """
+        hidden = self.transform(self(ids, positions, segments, groups, asked)[masked])
         if fused:
             return CrossEntropy.apply(hidden, self.item_embedding, self.output_bias, labels)
         logits = F.linear(hidden, self.item_embedding, self.output_bias)
@@ -78,17 +85,24 @@ class Block(nn.Module):
         self.feed_forward_out = nn.Linear(4 * width, width)
         self.feed_forward_norm = nn.LayerNorm(width, eps=1e-12)
 
-    def forward(self, x, masks, groups):
+    def forward(self, x, masks, groups, asked=None):
         qkv, attended, at = self.qkv(x), [], 0
-        for (rows, length), mask in zip(groups, masks, strict=True):
+        for group, ((rows, length), mask) in enumerate(zip(groups, masks, strict=True)):
             size = rows * length
             part = qkv[at : at + size].view(rows, length, 3, self.heads, -1)
             q, k, v = part.permute(2, 0, 3, 1, 4)  # three of [rows, h, length, d/h]
+            if asked is not None:
+                first = torch.arange(at, at + size, length, device=x.device)
+                places = (asked[group] - first[:, None])[:, None, :, None]  # within the row
+                q = q.gather(2, places.expand(-1, self.heads, -1, q.shape[-1]))
+                mask = mask.gather(2, places.expand(-1, -1, -1, length))
             rate = self.attention_rate if self.training else 0.0
             y = self.attention(q, k, v, mask, rate, self.drop)
-            attended.append(y.transpose(1, 2).reshape(size, -1))
+            attended.append(y.transpose(1, 2).reshape(-1, x.shape[-1]))
             at += size
         attended = self.attention_out(torch.cat(attended) if len(attended) > 1 else attended[0])
+        if asked is not None:
+            x = x[torch.cat([places.flatten() for places in asked])]
         x = self.attention_norm(x + self._dropped(attended))
         outer = self.feed_forward_out(F.gelu(self.feed_forward_in(x)))
         return self.feed_forward_norm(x + self._dropped(outer))

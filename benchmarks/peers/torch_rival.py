@@ -5,6 +5,7 @@ Levers of --variant, joined by "+" (none: padded rows, eager, float32):
     bucketed grouped packed   the layout of a batch, see torch_data.py
     plain                     attention by two matrix products, not scaled_dot_product_attention
     cheap hash                dropout from fewer random bits, or from a hash (best compiled)
+    asked                     the last block computes the masked places only
     fused                     cross-entropy in blocks, its logits never all stored
     compile                   torch.compile
     bf16                      autocast to bfloat16
@@ -26,7 +27,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from bert4rec_jax import allocator
 
 LAYOUTS = ("bucketed", "grouped", "packed")
-LEVERS = {*LAYOUTS, "plain", "cheap", "hash", "fused", "compile", "bf16", "noattn", "keep"}
+LEVERS = {*LAYOUTS, "plain", "cheap", "hash", "asked", "fused", "compile", "bf16"}
+LEVERS |= {"noattn", "keep"}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -88,14 +90,27 @@ def _training(options, levers, sampler, model):
 
     def step():
         batch = sampler()
+        asked = "asked" in levers
         fields = (batch.ids, batch.positions, batch.segments)
-        ids, positions, segments, masked, labels = (
+        ids, positions, segments, masked, labels, *places = (
             torch.from_numpy(x).to(DEVICE, non_blocking=True)
-            for x in (*fields, batch.masked, batch.labels)
+            for x in (
+                *fields,
+                batch.slots if asked else batch.masked,
+                batch.labels,
+                *(batch.asked if asked else ()),
+            )
         )
         with torch.autocast(DEVICE, torch.bfloat16, enabled="bf16" in levers):
             loss = loss_of(
-                ids, positions, segments, batch.groups, masked, labels, "fused" in levers
+                ids,
+                positions,
+                segments,
+                batch.groups,
+                masked,
+                labels,
+                "fused" in levers,
+                places or None,
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
