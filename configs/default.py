@@ -16,8 +16,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.path = ""  # a local log file instead of the download
     config.data.cache = "~/.cache/bert4rec_jax"  # folder of downloads
     config.data.user_column = ""  # column names of your own log; empty: recognised by their names
-    config.data.item_column = ""
-    config.data.time_column = ""
+    config.data.item_column = ""  # likewise
+    config.data.time_column = ""  # likewise; without one, rows are in the order of time
     config.data.min_item_count = 0  # drop items with fewer rows, once, before users
     config.data.min_user_count = 5  # drop users with fewer rows (section 4.1)
     config.data.split = "leave_one_out"  # or global_time: train before data.split_time, test after
@@ -66,8 +66,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.warmup_steps = 100  # linear, from 0 (run_*.sh)
     config.optimizer.weight_decay = 0.01  # decoupled; not on biases and LayerNorm
     config.optimizer.clip_norm = 5.0  # global gradient norm (section 4.3)
-    config.optimizer.b1 = 0.9
-    config.optimizer.b2 = 0.999
+    config.optimizer.b1 = 0.9  # decay of the mean of gradients (section 4.3)
+    config.optimizer.b2 = 0.999  # decay of the mean of their squares (section 4.3)
     config.optimizer.eps = 1e-6  # optimization.py, 60-66
     config.optimizer.bias_correction = False  # optimization.py, 128-134
 
@@ -87,7 +87,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.select_by = "full/NDCG@10"  # PROTOCOL/METRIC on validation that chooses the best
 
     config.eval = ml_collections.ConfigDict()
-    config.eval.protocols = ("popularity_100", "uniform_100", "full")
+    config.eval.protocols = ("popularity_100", "uniform_100", "full")  # also full_with_history
     config.eval.ks = (1, 5, 10)  # cut-offs of HR@k and NDCG@k (section 4.2)
     config.eval.negatives = ""  # a Parquet file of negatives: read if it is there, else written
     config.eval.batch_size = 128  # users at once
