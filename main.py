@@ -61,12 +61,33 @@ def recommend(values, workdir, started):
     )
 
 
+def serve(values, workdir, started):
+    cli.require("serve", "fastapi", "prometheus_client", "uvicorn")
+    from bert4rec_jax.serving import schema, server
+
+    server.serve(
+        workdir,
+        host=values.host,
+        port=values.port,
+        titles=values.titles,
+        reload_seconds=values.reload_seconds,
+        limits=schema.Limits(
+            k=values.max_k,
+            history=values.max_history,
+            histories=values.max_histories,
+            body_bytes=values.max_body_bytes,
+            waiting=values.max_waiting,
+        ),
+    )
+
+
 MODES = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
     "table": table,
     "recommend": recommend,
+    "serve": serve,
 }
 
 
@@ -79,7 +100,8 @@ def define_flags():
         "train: from the start or from where --workdir stands, then evaluate; evaluate: the best "
         "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B; table: train "
         "each of --models in a folder of --workdir, and set them beside the paper's Table 2; "
-        "recommend: the --top_k items for each user of the training log or of --input",
+        "recommend: the --top_k items for each user of the training log or of --input; "
+        "serve: recommendations and a page to try them, over HTTP",
     )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
     flags.DEFINE_list("runs", [], "two work directories to compare")
@@ -89,7 +111,15 @@ def define_flags():
     flags.DEFINE_bool("with_seen", False, "recommend: items of the history too")
     flags.DEFINE_string("allow", "", "recommend: a file with the only items that may be")
     flags.DEFINE_string("deny", "", "recommend: a file with items that must not be")
-    flags.DEFINE_string("titles", "", "recommend: a table of item and title, for a title column")
+    flags.DEFINE_string("titles", "", "recommend, serve: a table of item and title")
+    flags.DEFINE_string("host", "127.0.0.1", "serve: address to listen on; 0.0.0.0: all")
+    flags.DEFINE_integer("port", 8000, "serve: 0: any free one, which is printed", 0, 65535)
+    flags.DEFINE_float("reload_seconds", 10.0, "serve: between looks for a better checkpoint", 0.0)
+    flags.DEFINE_integer("max_k", 100, "serve: most items for a history")
+    flags.DEFINE_integer("max_history", 1000, "serve: longest history, items")
+    flags.DEFINE_integer("max_histories", 64, "serve: most histories in a request")
+    flags.DEFINE_integer("max_body_bytes", 1 << 20, "serve: longest body of a request")
+    flags.DEFINE_integer("max_waiting", 1024, "serve: histories that may wait; beyond them 503")
     flags.DEFINE_list("models", TABLE, "models of the table: names that --config=FILE:NAME takes")
 
 

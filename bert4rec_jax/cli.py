@@ -1,5 +1,6 @@
 """From the command line to one call, and from a user's mistake to one line and exit code 2."""
 
+import importlib.util
 import inspect
 import pathlib
 import runpy
@@ -48,6 +49,16 @@ def reporting(function: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def require(extra: str, *libraries: str) -> None:
+    """UserError if a library is missing that only some modes need."""
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise UserError(
+                f"{library} is not installed: pip install -r requirements-{extra}.txt"
+                f" (or bert4rec-jax[{extra}])"
+            )
 
 
 def chosen_config(flag: flags.Flag) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from bert4rec_jax import provenance, settings
+from bert4rec_jax import compilation, provenance, settings
 from bert4rec_jax.data import catalogue, identity, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
@@ -56,7 +56,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         saved = checkpoints.read_meta(latest)
         settings.check_same_run(experiment.meta(), saved, workdir)
         standing = Standing(**saved["standing"])
-    _cache_compilations(workdir)
+    compilation.keep_beside(workdir)
     state = experiment.initial_state()
     if latest is not None:
         state = checkpoints.restore(latest, like=state)
@@ -123,7 +123,7 @@ def evaluate(
     checkpoints = Checkpoints(
         workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
     )
-    _cache_compilations(workdir)
+    compilation.keep_beside(workdir)
     settings.check_same_run(
         experiment.meta(), checkpoints.read_meta(checkpoints.best_step()), workdir
     )
@@ -264,13 +264,6 @@ def _announce_first(run_step, started: float):
         return result
 
     return wrapped
-
-
-def _cache_compilations(workdir: pathlib.Path) -> None:
-    """Keep compiled programs beside the run, so that the next start does not compile again."""
-    if os.access(workdir, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _say(line: str) -> None:

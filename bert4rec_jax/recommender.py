@@ -45,6 +45,10 @@ class Recommender:
 
     Attributes:
         vocab: the items that it knows.
+        scorer, params, max_length: the model, as `__init__` takes it.
+        popular: int32 [n], all items, those with the most training rows first.
+        counts: int [n + 1], training rows of each id.
+        step: the checkpoint that `params` come from; None: not from one.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Recommender:
         *,
         max_length: int,
         batch_size: int = 128,
+        step: int | None = None,
     ):
         """
         Args:
@@ -64,11 +69,11 @@ class Recommender:
                 items with the most.
             max_length: N, the length of the model's input.
             batch_size: users at once.
+            step: the checkpoint of the params.
         """
-        self.vocab = vocab
-        self._scorer, self._params = scorer, params
-        self._popular = np.argsort(-np.asarray(counts[1:]), kind="stable").astype(np.int32) + 1
-        self._counts, self._batch_size = np.asarray(counts), batch_size
+        self.vocab, self.max_length, self.step = vocab, max_length, step
+        self.scorer, self.params, self.counts = scorer, params, np.asarray(counts)
+        self.popular = np.argsort(-self.counts[1:], kind="stable").astype(np.int32) + 1
         nobody = _as_sequences([], vocab)
         self._ranker = Ranker(
             _with_barred(scorer),
@@ -93,7 +98,7 @@ class Recommender:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{workdir / 'config.json'}: not a run's config") from error
         vocab, counts = read_catalogue(workdir / "items.parquet")
-        max_length = config["model"]["max_length"]
+        max_length, step = config["model"]["max_length"], None
         if name == "popularity":
             scorer, params = popularity_scorer(counts)
         elif name not in models.NEURAL:
@@ -115,7 +120,15 @@ class Recommender:
             like = mesh.with_replicated_sharding(shapes, mesh.make_mesh(1))
             params = checkpoints.restore_params(step, like)
             checkpoints.close()
-        return cls(scorer, params, vocab, counts, max_length=max_length, batch_size=batch_size)
+        return cls(
+            scorer,
+            params,
+            vocab,
+            counts,
+            max_length=max_length,
+            batch_size=batch_size,
+            step=step,
+        )
 
     def recommend(
         self,
@@ -178,13 +191,13 @@ class Recommender:
             raise UserError(f"top_k {k} must be in 1 .. {n}, the number of items")
         barred = np.zeros(n, bool) if barred is None else barred
         params = {
-            "model": self._params,
+            "model": self.params,
             "barred": jnp.where(jnp.asarray(barred), -jnp.inf, 0.0).astype(jnp.float32),
         }
         lengths = np.diff(sequences.offsets)
         items = np.zeros((users, k), np.int32)
         scores = np.full((users, k), -np.inf, np.float32)
-        popular = self._popular[~barred[self._popular - 1]][:k]
+        popular = self.popular[~barred[self.popular - 1]][:k]
         for start in range(0, users, USERS_AT_ONCE):
             stop = min(start + USERS_AT_ONCE, users)
             known = np.flatnonzero(lengths[start:stop]).astype(np.int32)
@@ -196,7 +209,7 @@ class Recommender:
                 )
             empty = start + np.flatnonzero(lengths[start:stop] == 0)
             items[empty, : len(popular)] = popular
-            scores[empty, : len(popular)] = self._counts[popular]
+            scores[empty, : len(popular)] = self.counts[popular]
             progress(stop)
         return items, scores, lengths == 0
 
@@ -209,9 +222,9 @@ class Recommender:
         (index,) = self.vocab.encode([item])
         if index == PAD:
             raise UserError(f"item {item!r} is not in the catalogue of {len(self.vocab)} items")
-        if self._scorer.item_table is None:
+        if self.scorer.item_table is None:
             raise UserError("this model has no item embeddings to compare")
-        table = np.asarray(self._scorer.item_table(self._params)[0], np.float32)
+        table = np.asarray(self.scorer.item_table(self.params)[0], np.float32)
         table = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
         cosines = table @ table[index - 1]
         order = [int(i) for i in np.argsort(-cosines, kind="stable") if i != index - 1][:k]

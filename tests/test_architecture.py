@@ -1,7 +1,8 @@
 """The house rules, read off the source: who imports whom, and which library lives where.
 
 Imports flow one way: foundation <- leaves <- training, evaluation <- experiment <- modes <-
-main.py, and training and evaluation do not know each other. A leaf is any module at the package's
+main.py, and training and evaluation do not know each other. serving stands on the recommender, and
+nothing but main.py on it. A leaf is any module at the package's
 top or in data/; a new one has nothing to register here unless it needs another leaf or a library
 with a home.
 """
@@ -16,7 +17,7 @@ PACKAGE = "bert4rec_jax"
 LONGEST = 300  # lines; a longer module is asking to be two
 
 FOUNDATION = {"errors", "vocab"}
-FOLDERS = {"data", "evaluation", "training"}
+FOLDERS = {"data", "evaluation", "serving", "training"}
 DATA_CHAIN = ["sources", "interactions", "sequences", "batching"]  # none imports a later one
 NEIGHBOURS = {  # leaves that need a leaf
     "data.batching": {"masking"},
@@ -45,6 +46,11 @@ HOMES = {
     "flax": MODELS | {"training.state"},
     "ml_collections": ASSEMBLERS,
     "tensorboardX": {"training.records"},
+    "fastapi": {"serving.app"},
+    "starlette": {"serving.asgi"},
+    "pydantic": {"serving.schema"},
+    "prometheus_client": {"serving.app", "serving.telemetry"},
+    "uvicorn": {"serving.server"},
     "jax.sharding": {"mesh"},
     "jax.shard_map": {"mesh"},
     "jax.pmap": {"mesh"},
@@ -146,7 +152,9 @@ def may_import(name: str) -> set[str]:
     if name == "vocab":
         return {"errors"}
     if name in ASSEMBLERS:
-        return set(MODULES)
+        return set(MODULES) - members["serving"]
+    if group == "serving":
+        return leaves | members["evaluation"] | members["serving"] | {"recommender"}
     if group in {"training", "evaluation"}:
         return leaves | members[group]
     allowed = FOUNDATION | NEIGHBOURS.get(name, set())

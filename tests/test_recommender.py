@@ -79,7 +79,7 @@ def test_users_come_in_parts_without_a_difference(model, monkeypatch):
 
 
 def test_similar_items_are_those_of_the_greatest_cosine(model):
-    model._params["table"] = jnp.array([[1, 0], [3, 4], [0, 2], [-1, 0], [5, 0]], jnp.float32)
+    model.params["table"] = jnp.array([[1, 0], [3, 4], [0, 2], [-1, 0], [5, 0]], jnp.float32)
     found = model.similar_items("a", k=3)
     assert [scored.item for scored in found] == ["e", "b", "c"]
     assert [scored.score for scored in found] == pytest.approx([1.0, 0.6, 0.0])

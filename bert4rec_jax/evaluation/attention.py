@@ -1,6 +1,7 @@
 """What a trained Transformer attends to at the end of a history (the paper's Figure 5)."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -74,6 +75,27 @@ def attention_of_cases(
         append_mask=append_mask,
     )
     return average_attention(model, params, items, length)
+
+
+def attention_of_last(blocks: Mapping[str, Any], length: jax.Array) -> jax.Array | None:
+    """What the last input of each row attends to, averaged over layers and heads. Pure.
+
+    Args:
+        blocks: a model's intermediates, as `average_attention` describes them; where a block was
+            asked for one position only, [B, heads, 1, N] of that one.
+        length: int32 [B], how many of a row are inputs.
+
+    Returns:
+        float32 [B, N], each row summing to 1 over its inputs; None without attention.
+    """
+    rows = []
+    for name in blocks:
+        (probabilities,) = blocks[name]["attention"]
+        if probabilities.shape[2] > 1:
+            last = (length - 1)[:, None, None, None]
+            probabilities = jnp.take_along_axis(probabilities, last, axis=2)
+        rows.append(probabilities[:, :, 0].astype(jnp.float32).mean(axis=1))
+    return jnp.stack(rows).mean(axis=0) if rows else None
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

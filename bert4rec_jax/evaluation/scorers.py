@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert4rec_jax.evaluation.attention import attention_of_last
+
 
 class Scorer(NamedTuple):
     """A model as the evaluator sees it: pure functions. Either the score of item i is
@@ -19,12 +21,15 @@ class Scorer(NamedTuple):
         append_mask: whether MASK follows the history in the input.
         scores: (params, items, length) -> float32 [B, n], for a model without a factored score;
             `encode` and `item_table` are then not read and may be None.
+        attend: as `encode`, -> (query, attention float32 [B, W] or None): what the position that
+            answers attends to, averaged over layers and heads; None: not to be had.
     """
 
     encode: Callable[[Any, jax.Array, jax.Array], jax.Array] | None
     item_table: Callable[[Any], tuple[jax.Array, jax.Array]] | None
     append_mask: bool
     scores: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    attend: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]] | None = None
 
 
 def popularity_scorer(counts: np.ndarray) -> tuple[Scorer, dict[str, jax.Array]]:
@@ -53,16 +58,26 @@ def encoder_scorer(model: Any, *, append_mask: bool) -> Scorer:
             last item of the history (left-to-right models).
     """
 
-    def encode(params, items, length):
+    def asked(params, items, length, **options):
         variables = {"params": params}
         index = jnp.arange(items.shape[1], dtype=jnp.int32)[None, :]
         segments = (index < length[:, None]).astype(jnp.int32)
         positions = jnp.broadcast_to(index, items.shape)
         last = (length - 1)[:, None]
-        hidden = model.apply(variables, items, segments, positions, asked=last)[:, 0]  # [B, d]
-        return model.apply(variables, hidden, method="transform").astype(jnp.float32)
+        return model.apply(variables, items, segments, positions, asked=last, **options)
+
+    def query(params, hidden):
+        hidden = hidden[:, 0]  # [B, d]
+        return model.apply({"params": params}, hidden, method="transform").astype(jnp.float32)
+
+    def encode(params, items, length):
+        return query(params, asked(params, items, length))
+
+    def attend(params, items, length):
+        hidden, kept = asked(params, items, length, mutable=["intermediates"])
+        return query(params, hidden), attention_of_last(kept.get("intermediates", {}), length)
 
     def item_table(params):
         return model.apply({"params": params}, method="item_table")
 
-    return Scorer(encode, item_table, append_mask)
+    return Scorer(encode, item_table, append_mask, attend=attend)

@@ -132,3 +132,24 @@ def test_cases_are_spread_evenly_and_end_before_the_true_item(params, monkeypatc
     assert few.tolist() == [[1, 2, 3, 4, ITEMS + 1, 0, 0]] * 3
     assert few_lengths.tolist() == [5] * 3
     assert every.tolist() == [[1, 2, 3, 4, 0, 0]] * users  # and one place less than N
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["asked alone", "among all"])
+def test_what_the_last_input_attends_to(params, items, alone):
+    """Averaged over layers and heads; the last block may have computed that position only."""
+    places = np.tile(np.arange(LENGTH, dtype=np.int32), (len(items), 1))
+    segments = (places < LENGTHS[:, None]).astype(np.int32)
+    asked = jnp.asarray(LENGTHS - 1)[:, None] if alone else None
+    _, kept = MODEL.apply(
+        {"params": params}, items, segments, places, asked=asked, mutable=["intermediates"]
+    )
+    found = attention.attention_of_last(kept["intermediates"], jnp.asarray(LENGTHS))
+    slow_params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    for row, history, length in zip(np.asarray(found), items, LENGTHS, strict=True):
+        wanted = slow_probabilities(slow_params, history[:length])[:, :, -1].mean(axis=(0, 1))
+        np.testing.assert_allclose(row[:length], wanted, atol=1e-5)
+        assert not row[length:].any()
+
+
+def test_a_model_without_attention_has_none_to_show():
+    assert attention.attention_of_last({}, jnp.asarray(LENGTHS)) is None

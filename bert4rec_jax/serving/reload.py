@@ -1,0 +1,54 @@
+"""Taking up a newer best checkpoint while serving."""
+
+import asyncio
+import pathlib
+from collections.abc import Callable
+
+from bert4rec_jax.recommender import Recommender
+from bert4rec_jax.serving.engine import Engine
+from bert4rec_jax.serving.telemetry import Telemetry
+
+
+class Reloader:
+    """Looks whether the best checkpoint of a work directory has changed.
+
+    Args:
+        workdir: of the run that is served.
+        say: called with a line for the person at the terminal.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, say: Callable[[str], None]):
+        self._workdir, self._say = workdir, say
+        self._listed = self._listing()
+
+    async def watch(self, engine: Engine, telemetry: Telemetry, *, seconds: float) -> None:
+        """Look every so many seconds, until cancelled; a try that fails changes nothing."""
+        while True:
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(self.look, engine, telemetry)
+
+    def look(self, engine: Engine, telemetry: Telemetry) -> None:
+        """Swap the engine's parameters if there are better ones."""
+        listed = self._listing()
+        if listed == self._listed:
+            return
+        try:
+            fresh = Recommender.load(self._workdir)
+            self._listed = listed
+            if fresh.step == engine.step:
+                return
+            engine.swap(fresh)
+        except Exception as error:  # also a checkpoint that training replaced while it was read
+            telemetry.reloads.labels("failed").inc()
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self._say(f"still serving checkpoint {engine.step}: {reason}")
+            return
+        telemetry.reloads.labels("swapped").inc()
+        self._say(f"serving checkpoint {fresh.step}")
+
+    def _listing(self) -> list[str]:
+        """The finished checkpoints; Orbax gives one its number when all of it is written."""
+        folder = self._workdir / "checkpoints"
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if path.name.isdigit())
