@@ -74,7 +74,7 @@ def serve(
         )
         # uvicorn drains, and then raises the signal again: that shall not end in a traceback.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listening])
     _say("stopped: every request that had begun is answered")
 

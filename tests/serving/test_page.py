@@ -8,13 +8,12 @@ import threading
 import pytest
 import uvicorn
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 from bert4rec_jax.serving.app import create_app
 from bert4rec_jax.serving.schema import Limits
 from bert4rec_jax.serving.titles import Titles
 from tests.serving.models import ITEMS, recommender
 
+playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 NASTY = "<img src=x onerror=alert(1)>"
