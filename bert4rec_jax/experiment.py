@@ -10,29 +10,34 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import losses, markov, masking, mesh, mixture, models, next_item, settings
+from bert4rec_jax import growth, losses, markov, masking, mesh, mixture, models, next_item, settings
 from bert4rec_jax.data import identity, interactions, sequences, sources, synthetic
 from bert4rec_jax.data.batching import Batches, sliding_windows
+from bert4rec_jax.data.sequences import NOTHING
 from bert4rec_jax.evaluation.attention import attention_of_cases
 from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
-from bert4rec_jax.training.state import init_params, init_state
+from bert4rec_jax.training.state import TrainState, init_params, init_state
 from bert4rec_jax.training.step import Budget, make_train_step
+from bert4rec_jax.vocab import Vocabulary
 
 
 class Experiment:
     """Everything that a config determines, built on demand.
+
+    Args:
+        known: the catalogue of the run that this one goes on from (`finetuning.py`).
 
     Attributes:
         log: the users' histories.  split: what trains and what is held out.
         oracle: of a generated log, else None.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict):
+    def __init__(self, config: ml_collections.ConfigDict, *, known: Vocabulary = NOTHING):
         settings.check(config)
         self.config = config
-        self.log, self.oracle = _load_log(config.data)
+        self.log, self.oracle = _load_log(config.data, known)
         self.split = _split(self.log, config.data)
         self.identity = identity.identify(self.log, self.split.test)
         self.mesh = mesh.make_mesh(config.mesh.data)
@@ -97,9 +102,28 @@ class Experiment:
         init = functools.partial(init_state, model=self.model, optimizer=self.optimizer)
         return mesh.init_replicated(init, self.mesh, self._key("parameters"))
 
-    def abstract_params(self):
-        """Shapes, dtypes and shardings of the parameters, for restoring them alone."""
-        init = functools.partial(init_params, model=self.model)
+    def state_grown_from(self, params: Any):
+        """The state before the first step of a run that begins with the parameters of another.
+
+        Args:
+            params: of `abstract_params` for the first items of the catalogue; `growth.grow` says
+                what the others begin with.
+        """
+
+        def init(params, key):
+            grown = growth.grow(params, self.abstract_params(), key=key)
+            return TrainState(jnp.zeros((), jnp.int32), grown, self.optimizer.init(grown))
+
+        return mesh.init_replicated(init, self.mesh, params, self._key("parameters"))
+
+    def abstract_params(self, items: int | None = None):
+        """Shapes, dtypes and shardings of the parameters, for restoring them alone.
+
+        Args:
+            items: of another catalogue; None: of this log's.
+        """
+        model = self.model if items is None else dataclasses.replace(self.model, items=items)
+        init = functools.partial(init_params, model=model)
         params = jax.eval_shape(init, self._key("parameters"))
         return mesh.with_replicated_sharding(params, self.mesh)
 
@@ -237,7 +261,7 @@ def _split(log: sequences.Sequences, data: ml_collections.ConfigDict) -> sequenc
     return sequences.leave_one_out(log, train_on_valid=data.train_on_valid)
 
 
-def _load_log(data: ml_collections.ConfigDict):
+def _load_log(data: ml_collections.ConfigDict, known: Vocabulary):
     """(Sequences, Oracle or None)."""
     if data.name == "synthetic" and not data.path:
         return synthetic.generate(seed=0)
@@ -253,5 +277,6 @@ def _load_log(data: ml_collections.ConfigDict):
         name=data.name,
         min_item_count=data.min_item_count,
         min_user_count=data.min_user_count,
+        known=known,
     )
     return log, None

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from bert4rec_jax import compilation, provenance, settings
 from bert4rec_jax.data import catalogue, identity, sequences
@@ -25,11 +26,20 @@ from bert4rec_jax.training.records import Records
 _COUNTED = {"steps": 0, "end": "counted"}
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: float) -> bool:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    started: float,
+    experiment: Experiment | None = None,
+    retired: np.ndarray | None = None,
+) -> bool:
     """Train, or go on where the work directory stands; then evaluate the best checkpoint.
 
     Args:
         started: `time.monotonic()` when the command began, for the time to the first step.
+        experiment: of `config` and `workdir`, where the caller has it already.
+        retired: bool [n], items never to be recommended; None: those that are so already.
 
     Returns:
         whether it came to its end: False where a signal asked it to stop.
@@ -37,14 +47,15 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
     if (workdir / "results.json").exists():
         saved = saved_config(config, workdir).to_dict()
         settings.check_same_config(config.to_dict(), saved, workdir)
-    experiment = Experiment(config)
+    if experiment is None:
+        experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir))
     _say_what_is_read(experiment)
     judge = experiment.judge
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if experiment.is_counted:
             _write_config(config, workdir)
-            _write_catalogue(experiment, workdir)
+            write_catalogue(experiment, workdir)
             _report(experiment, experiment.counted[1], _COUNTED, workdir)
             return True
         checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
@@ -56,13 +67,15 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, *, started: 
         saved = checkpoints.read_meta(latest)
         settings.check_same_run(experiment.meta(), saved, workdir)
         standing = Standing(**saved["standing"])
+    elif catalogue.is_grown(workdir):
+        raise UserError(f"{workdir}: its fine-tuning has not begun: give that command once more")
     compilation.keep_beside(workdir)
     state = experiment.initial_state()
     if latest is not None:
         state = checkpoints.restore(latest, like=state)
         _say(f"resuming {workdir} at step {latest}")
     _write_config(config, workdir)
-    _write_catalogue(experiment, workdir)
+    write_catalogue(experiment, workdir, retired)
 
     run_step = _announce_first(experiment.run_step(), started)
     records = Records(workdir, step=int(state.step))
@@ -137,7 +150,7 @@ def experiment_of(
     """What the run in `workdir` was made of; arguments as for `evaluate`."""
     config = saved_config(defaults, workdir)
     config.update_from_flattened_dict(overrides)
-    return Experiment(config)
+    return Experiment(config, known=catalogue.kept_vocabulary(workdir))
 
 
 def compare(runs: list[str]) -> None:
@@ -206,6 +219,8 @@ def _report(
         },
         **figures,
     }
+    if catalogue.is_grown(workdir):
+        results["finetuned"] = catalogue.read_origin(workdir)
     if experiment.oracle is not None:
         ceiling = experiment.oracle.best_hit_ratio(experiment.split.test)
         results["dataset"]["best_full_HR@10"] = ceiling
@@ -225,10 +240,16 @@ def _write_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> N
         unfinished.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
 
-def _write_catalogue(experiment: Experiment, workdir: pathlib.Path) -> None:
+def write_catalogue(
+    experiment: Experiment, workdir: pathlib.Path, retired: np.ndarray | None = None
+) -> None:
+    """`retired`, bool [n]; None: those of a grown run that are so already."""
+    path = workdir / "items.parquet"
     counts = sequences.train_counts(experiment.log, experiment.split.train_ends)
-    with replacing(workdir / "items.parquet") as unfinished:
-        catalogue.write_catalogue(unfinished, experiment.log.vocab, counts)
+    if retired is None and catalogue.is_grown(workdir):
+        retired = catalogue.read_retired(path)
+    with replacing(path) as unfinished:
+        catalogue.write_catalogue(unfinished, experiment.log.vocab, counts, retired)
 
 
 def _say_what_is_read(experiment: Experiment) -> None:

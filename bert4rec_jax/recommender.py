@@ -1,25 +1,19 @@
 """A trained model in use: histories of raw item ids in, recommended items out."""
 
 import dataclasses
-import functools
-import json
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert4rec_jax import mesh, models
-from bert4rec_jax.data.catalogue import read_catalogue
+from bert4rec_jax import fitting, loading
 from bert4rec_jax.data.sequences import Cases, Sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.ranking import Ranker
-from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
-from bert4rec_jax.training.checkpoint import Checkpoints
-from bert4rec_jax.training.state import init_params
+from bert4rec_jax.evaluation.scorers import Scorer, barring
 from bert4rec_jax.vocab import PAD, Vocabulary
 
 # Users that are ranked at a time: what bounds memory beside the histories themselves.
@@ -37,7 +31,7 @@ class Scored(NamedTuple):
 
 
 class Recommender:
-    """Recommends from histories; made by `Recommender.load`.
+    """Recommends from histories; made by `Recommender.load`, or by `Recommender.fit` from a frame.
 
         recommender = Recommender.load("runs/ml1m")
         recommender.recommend([["1193", "661", "914"]], k=10)
@@ -48,6 +42,7 @@ class Recommender:
         scorer, params, max_length: the model, as `__init__` takes it.
         popular: int32 [n], all items, those with the most training rows first.
         counts: int [n + 1], training rows of each id.
+        retired: bool [n], items that are never recommended.
         step: the checkpoint that `params` come from; None: not from one.
     """
 
@@ -59,6 +54,7 @@ class Recommender:
         counts: np.ndarray,
         *,
         max_length: int,
+        retired: np.ndarray | None = None,
         batch_size: int = 128,
         step: int | None = None,
     ):
@@ -68,15 +64,17 @@ class Recommender:
             counts: int [n + 1], training rows of each id: whom nothing is known of is offered the
                 items with the most.
             max_length: N, the length of the model's input.
+            retired: bool [n], items that are in histories only, never recommended; None: none.
             batch_size: users at once.
             step: the checkpoint of the params.
         """
         self.vocab, self.max_length, self.step = vocab, max_length, step
         self.scorer, self.params, self.counts = scorer, params, np.asarray(counts)
         self.popular = np.argsort(-self.counts[1:], kind="stable").astype(np.int32) + 1
+        self.retired = np.zeros(len(vocab), bool) if retired is None else retired
         nobody = _as_sequences([], vocab)
         self._ranker = Ranker(
-            _with_barred(scorer),
+            barring(scorer),
             nobody,
             SeenItems(nobody),
             protocols=(),
@@ -91,44 +89,56 @@ class Recommender:
         Raises:
             UserError: `workdir` holds no finished validation of a model that is trained.
         """
-        workdir = pathlib.Path(workdir)
-        try:
-            config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-            name, metric = config["model"]["name"], config["train"]["select_by"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{workdir / 'config.json'}: not a run's config") from error
-        vocab, counts = read_catalogue(workdir / "items.parquet")
-        max_length, step = config["model"]["max_length"], None
-        if name == "popularity":
-            scorer, params = popularity_scorer(counts)
-        elif name not in models.NEURAL:
-            raise UserError(f"{workdir}: {name} keeps no parameters to recommend from")
-        else:
-            kind = models.NEURAL[name]
-            model = models.build(config["model"], items=len(vocab))
-            scorer = encoder_scorer(model, append_mask=kind.cloze)
-            max_length = models.input_length(kind, max_length)
-            shapes = jax.eval_shape(functools.partial(init_params, model=model), jax.random.key(0))
-            checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
-            step = checkpoints.best_step()
-            saved = checkpoints.read_meta(step)["vocabulary"]
-            if saved != vocab.digest:
-                raise UserError(
-                    f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue "
-                    f"that was trained on ({saved[:12]})"
-                )
-            like = mesh.with_replicated_sharding(shapes, mesh.make_mesh(1))
-            params = checkpoints.restore_params(step, like)
-            checkpoints.close()
+        return cls.of(loading.load(workdir), batch_size=batch_size)
+
+    @classmethod
+    def of(cls, trained: loading.Trained, *, batch_size: int = 128) -> "Recommender":
         return cls(
-            scorer,
-            params,
-            vocab,
-            counts,
-            max_length=max_length,
+            trained.scorer,
+            trained.params,
+            trained.vocab,
+            trained.counts,
+            max_length=trained.max_length,
+            retired=trained.retired,
             batch_size=batch_size,
-            step=step,
+            step=trained.step,
         )
+
+    @classmethod
+    def fit(
+        cls,
+        frame: Any,
+        *,
+        user: str = "user",
+        item: str = "item",
+        time: str | None = "time",
+        workdir: str | pathlib.Path,
+        seed: int = 0,
+        **settings: Mapping[str, Any],
+    ) -> "Recommender":
+        """Trains on a frame of interactions, a row each, and returns the best of it.
+
+            Recommender.fit(frame, user="uid", item="movie", time="ts", workdir="runs/mine",
+                            model={"hidden": 64}, train={"steps": 3000})
+
+        The work directory is a run's as the command makes it, with the frame beside it as
+        log.parquet: `--mode=evaluate` and the others work on it, and the same call goes on from
+        where it was stopped.
+
+        Args:
+            frame: of polars, eager or lazy, or of pandas, or whatever else Polars takes.
+            user, item, time: its columns; ids of any type, times as numbers, dates or datetimes.
+                time None: the rows are in the order of time.
+            workdir: made where it is missing.
+            settings: sections of configs/default.py, over those of configs/custom.py.
+
+        Raises:
+            UserError: a column, a setting or a row is wrong, or the folder has another run; or the
+                training was asked to stop (SIGTERM, Ctrl-C) before its end.
+        """
+        columns = {"user": user, "item": item, "time": time}
+        fitting.fit(frame, columns, pathlib.Path(workdir), {"seed": seed, **settings})
+        return cls.load(workdir)
 
     def recommend(
         self,
@@ -173,45 +183,59 @@ class Recommender:
         *,
         with_seen: bool = False,
         barred: np.ndarray | None = None,
-        progress: Callable[[int], None] = lambda done: None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same for histories that are encoded already, in bounded memory.
+        """The same for histories that are encoded already.
 
         Args:
             sequences: of this recommender's vocabulary; a history may be empty.
             barred: bool [n], items that are never recommended; None: none.
-            progress: called with the number of users done.
 
         Returns:
             items int32 [users, k], best first, PAD where none is left; scores float32 [users, k];
             and popular, bool [users]: whose history was empty.
         """
+        parts = [part for _, *part in self.parts(sequences, k, with_seen=with_seen, barred=barred)]
+        if not parts:
+            return np.zeros((0, k), np.int32), np.zeros((0, k), np.float32), np.zeros(0, bool)
+        items, scores, popular = map(np.concatenate, zip(*parts, strict=True))
+        return items, scores, popular
+
+    def parts(
+        self,
+        sequences: Sequences,
+        k: int,
+        *,
+        with_seen: bool = False,
+        barred: np.ndarray | None = None,
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """`recommend_encoded` of USERS_AT_ONCE users at a time, in bounded memory.
+
+        Yields:
+            which users, and their items, scores and popular.
+        """
         n, users = len(self.vocab), len(sequences.offsets) - 1
         if not 1 <= k <= n:
             raise UserError(f"top_k {k} must be in 1 .. {n}, the number of items")
-        barred = np.zeros(n, bool) if barred is None else barred
+        barred = self.retired if barred is None else barred | self.retired
         params = {
             "model": self.params,
             "barred": jnp.where(jnp.asarray(barred), -jnp.inf, 0.0).astype(jnp.float32),
         }
-        lengths = np.diff(sequences.offsets)
-        items = np.zeros((users, k), np.int32)
-        scores = np.full((users, k), -np.inf, np.float32)
         popular = self.popular[~barred[self.popular - 1]][:k]
         for start in range(0, users, USERS_AT_ONCE):
-            stop = min(start + USERS_AT_ONCE, users)
-            known = np.flatnonzero(lengths[start:stop]).astype(np.int32)
+            part = _users(sequences, start, min(start + USERS_AT_ONCE, users))
+            lengths = np.diff(part.offsets)
+            items = np.zeros((len(lengths), k), np.int32)
+            scores = np.full((len(lengths), k), -np.inf, np.float32)
+            known = np.flatnonzero(lengths).astype(np.int32)
             if len(known):
-                ranker = self._ranker.on(_users(sequences, start, stop))
-                cases = Cases(known, lengths[start:stop][known])
-                items[start + known], scores[start + known] = ranker.top_k(
-                    params, cases, k, with_seen=with_seen
+                items[known], scores[known] = self._ranker.on(part).top_k(
+                    params, Cases(known, lengths[known]), k, with_seen=with_seen
                 )
-            empty = start + np.flatnonzero(lengths[start:stop] == 0)
+            empty = np.flatnonzero(lengths == 0)
             items[empty, : len(popular)] = popular
             scores[empty, : len(popular)] = self.counts[popular]
-            progress(stop)
-        return items, scores, lengths == 0
+            yield slice(start, start + len(lengths)), items, scores, lengths == 0
 
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items whose embeddings have the greatest cosine with that of `item`.
@@ -227,37 +251,17 @@ class Recommender:
         table = np.asarray(self.scorer.item_table(self.params)[0], np.float32)
         table = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
         cosines = table @ table[index - 1]
-        order = [int(i) for i in np.argsort(-cosines, kind="stable") if i != index - 1][:k]
+        order = [int(i) for i in np.argsort(-cosines, kind="stable") if i != index - 1]
+        order = [i for i in order if not self.retired[i]][:k]
         return [Scored(self.vocab.items[i], float(cosines[i])) for i in order]
 
     def barred(self, allow: Iterable[str] | None, deny: Iterable[str]) -> np.ndarray:
-        """bool [n]: the items that an allow list (None: all) and a deny list leave out."""
+        """bool [n]: what an allow list (None: all) and a deny list leave out, and the retired."""
         left_out = np.full(len(self.vocab) + 1, allow is not None)
         if allow is not None:
             left_out[self.vocab.encode(allow)] = False
         left_out[self.vocab.encode(deny)] = True
-        return left_out[1:]
-
-
-def _with_barred(scorer: Scorer) -> Scorer:
-    """`scorer`, of params {"model", "barred"}: "barred", float32 [n], is added to all scores.
-
-    As a parameter, not as a constant, so that other lists need no other program.
-    """
-
-    def item_table(params):
-        table, bias = scorer.item_table(params["model"])
-        return table, bias + params["barred"]
-
-    def scores(params, items, length):
-        return scorer.scores(params["model"], items, length) + params["barred"][None, :]
-
-    if scorer.scores:
-        return scorer._replace(scores=scores)
-    return scorer._replace(
-        encode=lambda params, items, length: scorer.encode(params["model"], items, length),
-        item_table=item_table,
-    )
+        return left_out[1:] | self.retired
 
 
 def _users(sequences: Sequences, start: int, stop: int) -> Sequences:

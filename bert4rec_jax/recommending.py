@@ -2,14 +2,16 @@
 
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from bert4rec_jax import lists
 from bert4rec_jax.data import interactions, sequences
-from bert4rec_jax.evaluation.files import replacing
 from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.recommender import Recommender
 from bert4rec_jax.training.records import Progress
+from bert4rec_jax.vocab import Vocabulary
 
 
 def recommend(
@@ -25,6 +27,9 @@ def recommend(
     titles: str,
 ) -> None:
     """Write the k best items for every user: rows user, rank (0 is best), item, score, popular.
+
+    Memory holds the histories as integers, some 16 bytes a row (more while they are read and put
+    in order), and the results of `recommender.USERS_AT_ONCE` users.
 
     Args:
         experiment: of the run; called only where `source` is "", for the users it was trained on.
@@ -42,23 +47,48 @@ def recommend(
         lists.read_items(deny, vocab) if deny else (),
     )
     title_of = lists.read_titles(titles) if titles else None
-    if source:
-        histories, unknown = sequences.encode(interactions.read(source), vocab, name=source)
-        if unknown:
-            _say(f"{source}: {unknown:,} rows left out, whose items the model does not know")
-    else:
-        histories = experiment().log
-    progress = Progress(total=len(histories.users), done=0, unit="user")
-    items, scores, popular = recommender.recommend_encoded(
-        histories, k, with_seen=with_seen, barred=barred, progress=progress.report
+    histories = read_histories(source, vocab) if source else experiment().log
+    write_recommendations(
+        recommender, histories, output, k=k, with_seen=with_seen, barred=barred, title_of=title_of
     )
+
+
+def read_histories(source: str, vocab: Vocabulary) -> sequences.Sequences:
+    """The histories of a log, in the ids of `vocab`; says how many rows it does not know."""
+    frame = interactions.read(source, vocab=vocab)
+    histories, unknown = sequences.encode(frame, vocab, name=source)
+    if unknown:
+        _say(f"{source}: {unknown:,} rows left out, whose items the model does not know")
+    return histories
+
+
+def write_recommendations(
+    recommender: Recommender,
+    histories: sequences.Sequences,
+    output: pathlib.Path,
+    *,
+    k: int,
+    with_seen: bool = False,
+    barred: np.ndarray | None = None,
+    title_of: Mapping[str, str] | None = None,
+) -> None:
+    """Write the k best items for every user, a part of the users at a time."""
+    users, rows, without_items = len(histories.users), 0, 0
+    progress = Progress(total=users, done=0, unit="user")
+    with lists.writing(output) as write:
+        for part, items, scores, popular in recommender.parts(
+            histories, k, with_seen=with_seen, barred=barred
+        ):
+            frame = lists.as_frame(
+                histories.users[part], recommender.vocab, items, scores, popular, title_of
+            )
+            write(frame)
+            rows, without_items = rows + len(frame), without_items + int(popular.sum())
+            progress.report(part.stop)
     progress.close()
-    if popular.any():
-        _say(f"{popular.sum():,} users have no known item: they get the popular ones")
-    frame = lists.as_frame(histories.users, vocab, items, scores, popular, title_of)
-    with replacing(output) as unfinished:
-        lists.write(frame, unfinished, suffix=output.suffix)
-    _say(f"{output}: {len(frame):,} recommendations for {len(histories.users):,} users")
+    if without_items:
+        _say(f"{without_items:,} users have no known item: they get the popular ones")
+    _say(f"{output}: {rows:,} recommendations for {users:,} users")
 
 
 def _say(line: str) -> None:

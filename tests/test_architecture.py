@@ -38,6 +38,11 @@ ASSEMBLERS = {
     "table",
     "recommender",
     "recommending",
+    "finetuning",
+    "loading",
+    "fitting",
+    "lists",
+    "exporting",
 }  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.
@@ -67,6 +72,7 @@ HOMES = {
     "jax.lax.pcast": {"mesh"},
     "jax.lax.all_gather": {"mesh"},
     "jax.lax.axis_index": {"mesh"},
+    "jax.export": {"exporting"},
     "jax.experimental": set(),  # whatever is there moves
 }
 

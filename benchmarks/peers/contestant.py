@@ -22,7 +22,8 @@ def main(prepare: Callable[[argparse.Namespace], tuple[dict, Callable[[], dict]]
         prepare: options -> ("ready", run_round). "ready" holds at least "versions" (a dict of
             strings) and, for training, "fill" (real items over computed positions). `run_round`
             returns "seconds" and, for training, "rows" (windows of users' histories), "items" (real
-            tokens), "steps" and "loss" (the mean of a masked item); for evaluation "users".
+            tokens), "steps" and "loss" (the mean of a masked item); for evaluation and
+            recommendation "users".
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print must not disturb the protocol
@@ -49,7 +50,7 @@ def steps_per_round(step: Callable[[], object], seconds: float, warm_up: int = 3
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--task", choices=["train", "evaluate"], required=True)
+    parser.add_argument("--task", choices=["train", "evaluate", "recommend"], required=True)
     parser.add_argument("--data", required=True, help="the log: user, item, in time order")
     parser.add_argument("--dataset", required=True, help="name of the data set: ml-1m or beauty")
     parser.add_argument("--variant", default="", help="which of the contestant's ways to do it")
@@ -70,5 +71,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocols", default="full", help="full or popularity_100 (evaluation)")
     parser.add_argument("--users", type=int, default=0, help="evaluate so many only; 0: all")
+    parser.add_argument("--histories", default="", help="a log to recommend from (recommend)")
     parser.add_argument("--negatives", default="", help="Parquet file of 100 negatives a test user")
     return parser.parse_args()

@@ -7,6 +7,7 @@ row of its own, `noattn` leaves the attention probabilities without dropout.
 import dataclasses
 import pathlib
 import sys
+import tempfile
 import time
 
 import contestant
@@ -61,6 +62,8 @@ def prepare(options):
     versions = {"jax": jax.__version__, "device": jax.devices()[0].platform}
     if options.task == "evaluate":
         return {"versions": versions}, _evaluation(experiment, options.users)
+    if options.task == "recommend":
+        return {"versions": versions}, _recommendation(experiment, options.histories)
     return {"versions": versions, "fill": experiment.batches.fill}, _training(experiment, options)
 
 
@@ -111,6 +114,30 @@ def _evaluation(experiment, users):
         started = time.perf_counter()
         experiment.judge._metrics(experiment.judge._ranks(params, "test"))
         return {"seconds": time.perf_counter() - started, "users": users}
+
+    return run_round
+
+
+def _recommendation(experiment, histories):
+    """From a file to a file; the model is untrained, which costs the same."""
+    from bert4rec_jax import recommending
+    from bert4rec_jax.recommender import Recommender
+
+    recommender = Recommender(
+        experiment._scorer(),
+        experiment.initial_state().params,
+        experiment.log.vocab,
+        experiment.log.counts,
+        max_length=experiment._input_length,
+    )
+
+    def run_round():
+        started = time.perf_counter()
+        users = recommending.read_histories(histories, recommender.vocab)
+        with tempfile.TemporaryDirectory() as folder:
+            output = pathlib.Path(folder) / "recommendations.parquet"
+            recommending.write_recommendations(recommender, users, output, k=10)
+        return {"seconds": time.perf_counter() - started, "users": len(users.users)}
 
     return run_round
 

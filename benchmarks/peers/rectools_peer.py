@@ -8,6 +8,7 @@ its catalogue; it ranks for the ten best items only.
 
 import importlib.metadata
 import logging
+import tempfile
 import time
 import warnings
 
@@ -78,6 +79,8 @@ def prepare(options):
     if options.task == "evaluate":
         note = "finds the top 10 only"
         return {"versions": versions, "note": note}, _evaluation(model, log, options.users)
+    if options.task == "recommend":
+        return {"versions": versions}, _recommendation(model, options.histories)
     note = f"the last {options.max_length} items of each user; attention dropout {options.dropout}"
     run_round = _training(model, training_rows, options.seconds_per_round)
     return {"versions": versions, "note": note}, run_round
@@ -118,6 +121,21 @@ def _evaluation(model: BERT4RecModel, log: pd.DataFrame, count: int):
         started = time.perf_counter()
         recommended = model.recommend(users, known, k=10, filter_viewed=True)
         calc_metrics(METRICS, recommended, held_out)
+        return {"seconds": time.perf_counter() - started, "users": len(users)}
+
+    return run_round
+
+
+def _recommendation(model: BERT4RecModel, histories: str):
+    """From a file to a file."""
+
+    def run_round():
+        started = time.perf_counter()
+        log = read_log(histories)
+        users = log[Columns.User].unique()
+        recommended = model.recommend(users, dataset_of(log), k=10, filter_viewed=True)
+        with tempfile.TemporaryFile() as file:
+            recommended.to_csv(file)  # Parquet would need pyarrow
         return {"seconds": time.perf_counter() - started, "users": len(users)}
 
     return run_round

@@ -1,25 +1,38 @@
 """What a model's item ids mean, as a file beside its checkpoints: whoever has both needs no log."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.data.sequences import NOTHING
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import Vocabulary
 
 
-def write_catalogue(path: str | os.PathLike, vocab: Vocabulary, counts: np.ndarray) -> None:
+def write_catalogue(
+    path: str | os.PathLike,
+    vocab: Vocabulary,
+    counts: np.ndarray,
+    retired: np.ndarray | None = None,
+) -> None:
     """Writes a row an item, in the order of the ids 1..n.
 
     Args:
         vocab: the n items.
         counts: int [n + 1], training rows of each id; PAD's is left out.
+        retired: bool [n], items that must never be recommended again; None: none.
     """
     pl.DataFrame(
-        {"item": vocab.items, "rows": np.asarray(counts[1:], np.int64)},
-        schema={"item": pl.String, "rows": pl.Int64},
+        {
+            "item": vocab.items,
+            "rows": np.asarray(counts[1:], np.int64),
+            "retired": np.zeros(len(vocab), bool) if retired is None else retired,
+        },
+        schema={"item": pl.String, "rows": pl.Int64, "retired": pl.Boolean},
     ).write_parquet(path)
 
 
@@ -41,3 +54,41 @@ def read_catalogue(path: str | os.PathLike) -> tuple[Vocabulary, np.ndarray]:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a run's catalogue ({reason})") from error
     return Vocabulary(tuple(frame["item"])), np.concatenate([[0], frame["rows"].to_numpy()])
+
+
+def read_retired(path: str | os.PathLike) -> np.ndarray:
+    """bool [n]: which items of a catalogue, as `read_catalogue` reads it, are retired."""
+    frame = pl.read_parquet(path)
+    if "retired" not in frame.columns:  # written before items could be
+        return np.zeros(len(frame), bool)
+    return frame["retired"].to_numpy()
+
+
+# A work directory with this file was grown from another: its items.parquet, not its log, says what
+# the ids are. In it: whence, as JSON.
+_ORIGIN = "finetuned.json"
+
+
+def is_grown(workdir: Path) -> bool:
+    return (workdir / _ORIGIN).is_file()
+
+
+def kept_vocabulary(workdir: Path) -> Vocabulary:
+    """The items whose ids a run in `workdir` must keep; empty where its log gives the ids."""
+    return read_catalogue(workdir / "items.parquet")[0] if is_grown(workdir) else NOTHING
+
+
+def read_origin(workdir: Path) -> dict[str, Any]:
+    """What `write_origin` wrote."""
+    path = workdir / _ORIGIN
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: does not say what the run was grown from") from error
+
+
+def write_origin(workdir: Path, origin: dict[str, Any]) -> None:
+    """Makes `workdir` a grown run; its items.parquet has to be there already."""
+    unfinished = workdir / f".{_ORIGIN}.part"
+    unfinished.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(workdir / _ORIGIN)

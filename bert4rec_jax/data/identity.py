@@ -91,12 +91,13 @@ def _test_digest(sequences: Sequences, test: Cases) -> str:
 def _refine(sequences: Sequences, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signatures, uint64, of the users [users] and the ids [n + 1]; `edge` uint64 [actions]."""
     by_item = np.argsort(sequences.items, kind="stable")
-    item_starts = np.concatenate([[0], np.cumsum(sequences.counts[1:])[:-1]])
+    present = np.flatnonzero(sequences.counts)  # an item kept from an older log may have no row
+    item_starts = np.concatenate([[0], np.cumsum(sequences.counts[present])[:-1]])
     item = np.zeros(len(sequences.vocab) + 1, np.uint64)
     user = sequences.lengths.astype(np.uint64)
     for _ in range(ROUNDS):
         rows = _mix(np.repeat(_mix(user), sequences.lengths) + edge)
-        item[1:] = np.add.reduceat(rows[by_item], item_starts)
+        item[present] = np.add.reduceat(rows[by_item], item_starts)
         rows = _mix(_mix(item)[sequences.items] + edge)
         user = np.add.reduceat(rows, sequences.offsets[:-1])
     return user, item

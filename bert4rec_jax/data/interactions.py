@@ -20,7 +20,9 @@ from pathlib import Path
 
 import polars as pl
 
+from bert4rec_jax.data.ids import compact
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.vocab import Vocabulary
 
 FORMATS = "`user item` text, GroupLens `::`, CSV or TSV with a header, RecBole .inter, Parquet"
 
@@ -50,7 +52,12 @@ class _Layout:
 
 
 def read(
-    path: str | Path, *, user_column: str = "", item_column: str = "", time_column: str = ""
+    path: str | Path,
+    *,
+    user_column: str = "",
+    item_column: str = "",
+    time_column: str = "",
+    vocab: Vocabulary | None = None,
 ) -> pl.DataFrame:
     """Reads a log.
 
@@ -58,10 +65,12 @@ def read(
         path: the file.
         user_column, item_column, time_column: names in the file's header; "" looks for the usual
             ones. Without a time column the rows are taken to be in time order already.
+        vocab: a catalogue whose ids stand for the items, a sixth of the memory for a large log.
 
     Returns:
         user (String), item (String), time (Int64 or Float64; all null without a time column),
-        in file order. A date or datetime of a Parquet file becomes microseconds since 1970.
+        in file order; with `vocab` user (Categorical) and item (UInt32, PAD where `vocab` has not
+        the item) instead. A date or datetime of a Parquet file becomes microseconds since 1970.
 
     Raises:
         UserError: the file is missing, empty, damaged, of no known format, lacks a column, or has
@@ -71,7 +80,7 @@ def read(
     _check_file(path)
     wanted = {"user": user_column, "item": item_column, "time": time_column}
     try:
-        frame = (_read_parquet if _is_parquet(path) else _read_text)(path, wanted)
+        frame = (_read_parquet if _is_parquet(path) else _read_text)(path, wanted, vocab)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); is the file damaged?") from error
@@ -127,7 +136,7 @@ def _find_columns(path: Path, columns: tuple[str, ...], wanted: dict[str, str]) 
 # Text
 
 
-def _read_text(path: Path, wanted: dict[str, str]) -> pl.DataFrame:
+def _read_text(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> pl.DataFrame:
     layout = _find_layout(path)
     found = _find_columns(path, layout.columns, wanted)
     # Fields are read by position: a header may repeat a name that nobody asks for.
@@ -146,6 +155,8 @@ def _read_text(path: Path, wanted: dict[str, str]) -> pl.DataFrame:
     strings = scan.select(
         **{role: pl.col(fields[layout.columns.index(name)]) for role, name in found.items()}
     )
+    if vocab:
+        strings = strings.with_columns(*compact(vocab))
     try:
         # Every field is read, since a field that is skipped can hide one too many; the streaming
         # engine then keeps the memory to the columns that are wanted.
@@ -250,13 +261,15 @@ def _name_malformed_row(path: Path, layout: _Layout, found: dict[str, str]) -> N
 # Parquet
 
 
-def _read_parquet(path: Path, wanted: dict[str, str]) -> pl.DataFrame:
+def _read_parquet(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> pl.DataFrame:
     scan = pl.scan_parquet(path, glob=False)
     schema = scan.collect_schema()
     found = _find_columns(path, tuple(schema.names()), wanted)
     ids = {role: pl.col(found[role]).cast(pl.String) for role in ("user", "item")}
+    smaller = compact(vocab) if vocab else []
     if "time" not in found:
-        frame = scan.select(**ids, time=pl.lit(None, pl.Int64)).collect()
+        frame = scan.select(**ids, time=pl.lit(None, pl.Int64)).with_columns(*smaller)
+        frame = frame.collect(engine="streaming")
     else:
         time = pl.col(found["time"])
         kind = schema[found["time"]]
@@ -271,7 +284,7 @@ def _read_parquet(path: Path, wanted: dict[str, str]) -> pl.DataFrame:
                 f"{path}: the time column {found['time']!r} holds {kind}; "
                 "store numbers, dates or datetimes"
             )
-        frame = scan.select(**ids, time=time).collect()
+        frame = scan.select(**ids, time=time).with_columns(*smaller).collect(engine="streaming")
         if frame["time"].dtype == pl.Float64:
             frame = frame.with_columns(
                 time=pl.when(pl.col("time").is_finite()).then(pl.col("time"))

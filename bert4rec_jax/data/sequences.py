@@ -7,7 +7,9 @@ import numpy as np
 import polars as pl
 
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.vocab import Vocabulary
+from bert4rec_jax.vocab import PAD, Vocabulary
+
+NOTHING = Vocabulary(())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,7 +21,8 @@ class Sequences:
         items: int32 [actions], ids 1..n, each user's in time order.
         offsets: int64 [users + 1]; user u has `items[offsets[u]:offsets[u + 1]]`.
         users: raw user ids [users], in order of first appearance.
-        vocab: the catalogue; ids by falling frequency, ties by first appearance.
+        vocab: the catalogue; ids by falling frequency, ties by first appearance, unless `build` was
+            given ids to keep.
         times: int64 or float64 [actions], as in the log; None where the log has none.
     """
 
@@ -74,7 +77,12 @@ class Split:
 
 
 def build(
-    frame: pl.DataFrame, *, name: str, min_item_count: int = 1, min_user_count: int = 1
+    frame: pl.DataFrame,
+    *,
+    name: str,
+    min_item_count: int = 1,
+    min_user_count: int = 1,
+    known: Vocabulary = NOTHING,
 ) -> Sequences:
     """Filters, orders and numbers a log.
 
@@ -87,23 +95,24 @@ def build(
         name: of the data set.
         min_item_count: items with fewer rows are dropped.
         min_user_count: users with fewer rows, among those left, are dropped.
+        known: a catalogue that the log goes on from: its items keep their ids, those without a row
+            here too, and are not filtered; the ids of the others come behind.
 
     Raises:
         UserError: fewer than two items are left, so there is nothing to rank.
     """
-    rows = frame
+    rows, kept = frame, pl.DataFrame({"item": known.items}, schema={"item": pl.String})
     if min_item_count > 1:
-        rows = rows.filter(pl.len().over("item") >= min_item_count)
+        rows = rows.filter(
+            (pl.len().over("item") >= min_item_count) | pl.col("item").is_in(kept["item"].implode())
+        )
     if min_user_count > 1:
         rows = rows.filter(pl.len().over("user") >= min_user_count)
     # Strings become integers before the sort: it then moves 4 bytes a row.
     users = rows.select(pl.col("user").unique(maintain_order=True)).with_row_index("row")
-    items = (
-        rows.group_by("item", maintain_order=True)
-        .len()
-        .sort("len", descending=True, maintain_order=True)
-        .with_row_index("id", offset=1)
-    )
+    new = rows.group_by("item", maintain_order=True).len().join(kept, on="item", how="anti")
+    new = new.sort("len", descending=True, maintain_order=True)
+    items = pl.concat([kept, new.select("item")]).with_row_index("id", offset=1)
     if len(items) < 2:
         raise UserError(
             f"{name}: {len(rows)} of {len(frame)} rows, {len(users)} users and {len(items)} items "
@@ -119,15 +128,22 @@ def encode(frame: pl.DataFrame, vocab: Vocabulary, *, name: str) -> tuple[Sequen
     Nothing is filtered: a user of whom no item is known has an empty history.
 
     Args:
-        frame: user, item, time, as `interactions.read` returns it.
+        frame: user, item, time, as `interactions.read` returns it for `vocab`.
         vocab: of a trained model.
 
     Returns:
         the histories, and how many rows were left out because `vocab` does not have their item.
     """
-    users = frame.select(pl.col("user").unique(maintain_order=True)).with_row_index("row")
-    items = pl.DataFrame({"item": vocab.items}, schema={"item": pl.String})
-    known = _numbered(frame, users, items.with_row_index("id", offset=1), vocab, name=name)
+    users = frame["user"].unique(maintain_order=True)
+    codes = users.to_physical().to_numpy()
+    row_of = np.zeros(int(codes.max()) + 1, np.uint32)
+    row_of[codes] = np.arange(len(codes), dtype=np.uint32)
+    rows = frame.select(
+        pl.Series("row", row_of[frame["user"].to_physical().to_numpy()]),
+        pl.col("item").alias("id"),
+        "time",
+    )
+    known = _in_order(rows.filter(pl.col("id") != PAD), users.cast(pl.String), vocab, name=name)
     return known, len(frame) - len(known.items)
 
 
@@ -140,15 +156,20 @@ def _numbered(
         .join(users.lazy(), on="user", maintain_order="left")
         .join(items.lazy(), on="item", maintain_order="left")
         .select("row", "id", "time")
-        .sort("row", "time", maintain_order=True)
         .collect()
     )
+    return _in_order(rows, users["user"], vocab, name=name)
+
+
+def _in_order(rows: pl.DataFrame, users: pl.Series, vocab: Vocabulary, *, name: str) -> Sequences:
+    """Rows (row of `users`, id, time), by user and then by time."""
+    rows = rows.sort("row", "time", maintain_order=True)
     lengths = np.bincount(rows["row"].to_numpy(), minlength=len(users))
     return Sequences(
         name=name,
         items=rows["id"].to_numpy().astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        users=tuple(users["user"]),
+        users=tuple(users),
         vocab=vocab,
         times=None if rows["time"].null_count() else rows["time"].to_numpy(),
     )

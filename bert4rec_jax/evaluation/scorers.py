@@ -81,3 +81,24 @@ def encoder_scorer(model: Any, *, append_mask: bool) -> Scorer:
         return model.apply({"params": params}, method="item_table")
 
     return Scorer(encode, item_table, append_mask, attend=attend)
+
+
+def barring(scorer: Scorer) -> Scorer:
+    """`scorer`, of params {"model", "barred"}: "barred", float32 [n], is added to all scores.
+
+    As a parameter, not as a constant, so that other lists need no other program.
+    """
+
+    def item_table(params):
+        table, bias = scorer.item_table(params["model"])
+        return table, bias + params["barred"]
+
+    def scores(params, items, length):
+        return scorer.scores(params["model"], items, length) + params["barred"][None, :]
+
+    if scorer.scores:
+        return scorer._replace(scores=scores)
+    return scorer._replace(
+        encode=lambda params, items, length: scorer.encode(params["model"], items, length),
+        item_table=item_table,
+    )

@@ -101,7 +101,7 @@ def create_app(
         if request.explain and not engine.explains:
             raise fastapi.HTTPException(422, "explain: this model has no attention")
         barred = None
-        if request.exclude or request.allow is not None:
+        if request.exclude or request.allow is not None or recommender.retired.any():
             barred = recommender.barred(request.allow, request.exclude)
         encoded = [vocab.encode(history) for history in request.histories]
         questions = [Question(ids[ids != PAD], barred, request.with_seen) for ids in encoded]

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bert4rec_jax.data import sequences
+from bert4rec_jax.data import interactions, sequences
 from bert4rec_jax.data.catalogue import read_catalogue, write_catalogue
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import Vocabulary
@@ -28,7 +28,7 @@ def test_a_missing_file_and_another_are_refused(tmp_path):
         read_catalogue(tmp_path / "other.parquet")
 
 
-def test_histories_of_another_log_are_in_time_order_and_users_without_known_items_stay():
+def test_histories_of_another_log_are_in_time_order_and_users_without_known_items_stay(tmp_path):
     frame = pl.DataFrame(
         {
             "user": ["b", "a", "b", "c", "b", "a"],
@@ -36,6 +36,8 @@ def test_histories_of_another_log_are_in_time_order_and_users_without_known_item
             "time": [3, 1, 2, 1, 1, 9],
         }
     )
+    frame.write_parquet(tmp_path / "log.parquet")
+    frame = interactions.read(tmp_path / "log.parquet", vocab=VOCAB)
     found, unknown = sequences.encode(frame, VOCAB, name="other")
     assert unknown == 3
     assert found.users == ("b", "a", "c")
@@ -43,10 +45,15 @@ def test_histories_of_another_log_are_in_time_order_and_users_without_known_item
     assert found.vocab is VOCAB
 
 
-def test_without_times_the_order_of_the_file_counts():
-    frame = pl.DataFrame(
-        {"user": ["a", "a", "a"], "item": ["Ω", "10", "Ω"], "time": [None, None, None]},
-        schema_overrides={"time": pl.Int64},
-    )
+def test_without_times_the_order_of_the_file_counts(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\na,Ω\na,10\nb,no\na,Ω\n")
+    frame = interactions.read(tmp_path / "log.csv", vocab=VOCAB)
     found, _ = sequences.encode(frame, VOCAB, name="other")
+    assert found.users == ("a", "b")
     assert found.history(0).tolist() == [3, 1, 3]
+
+
+def test_a_row_without_an_item_is_malformed_and_not_one_whose_item_is_unknown(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\na,Ω\na,\n")
+    with pytest.raises(UserError, match="line 3: has no item"):
+        interactions.read(tmp_path / "log.csv", vocab=VOCAB)

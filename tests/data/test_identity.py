@@ -10,6 +10,7 @@ import pytest
 from bert4rec_jax.data import interactions
 from bert4rec_jax.data.identity import CANONICAL, Identity, identify, verdict
 from bert4rec_jax.data.sequences import build, leave_one_out
+from bert4rec_jax.vocab import Vocabulary
 
 SCHEMA = {"user": pl.String, "item": pl.String, "time": pl.Int64}
 
@@ -171,3 +172,14 @@ def test_grouplens_rows_with_equal_times_give_the_canonical_sequences(tmp_path):
     assert tied.counts.sum() == built.counts.sum()
     assert other.digest != identity.digest
     assert other.test_digest != identity.test_digest
+
+
+def test_items_that_are_kept_without_a_row_change_nothing():
+    frame = pl.DataFrame(
+        {"user": ["a", "a", "a", "b", "b", "b"], "item": [*"xyzyzx"], "time": [*range(6)]}
+    )
+    log = build(frame, name="log")
+    known = Vocabulary(("gone", *log.vocab.items, "gone too"))
+    grown = build(frame, name="log", known=known)
+    found = [identify(one, leave_one_out(one).test) for one in (log, grown)]
+    assert found[0] == found[1]

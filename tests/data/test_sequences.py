@@ -9,6 +9,7 @@ from hypothesis import given
 from bert4rec_jax.data import interactions
 from bert4rec_jax.data.sequences import build, global_time_split, leave_one_out, statistics
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.vocab import Vocabulary
 
 
 def frame(rows) -> pl.DataFrame:
@@ -242,3 +243,12 @@ def test_a_log_without_times_cannot_be_split_at_one():
 def test_a_moment_outside_the_log_is_a_clear_error(at):
     with pytest.raises(UserError, match="choose one within 1 to 9"):
         global_time_split(build(frame(TIMED), name="made up"), at=at)
+
+
+def test_a_known_catalogue_keeps_its_ids_and_new_items_come_behind_by_frequency():
+    """Known: c, gone, a. Of the new ones d has three rows, b two, e one and is filtered."""
+    rows = [("u", item, i) for i, item in enumerate("bdacdbde")]
+    known = Vocabulary(("c", "gone", "a"))
+    found = build(frame(rows), name="later", min_item_count=2, known=known)
+    assert found.vocab.items == ("c", "gone", "a", "d", "b")
+    assert found.history(0).tolist() == [5, 4, 3, 1, 4, 5, 4]

@@ -1,0 +1,99 @@
+"""From a frame of interactions to a run: what `Recommender.fit` does."""
+
+import pathlib
+import runpy
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+import polars as pl
+
+from bert4rec_jax import modes
+from bert4rec_jax.errors import UserError
+from bert4rec_jax.evaluation.files import replacing
+
+# configs/custom.py's settings over configs/default.py.
+RECIPE = {
+    "data.name": "custom",
+    "model.kernel_init": "xavier",
+    "optimizer.learning_rate": 1e-3,
+    "train.steps": 20_000,
+}
+
+
+def fit(
+    frame: Any,
+    columns: Mapping[str, str | None],
+    workdir: pathlib.Path,
+    settings: Mapping[str, Any],
+) -> None:
+    """Train in `workdir` on a frame, which is kept there as log.parquet.
+
+    Args:
+        frame: of polars or pandas, or what else Polars takes.
+        columns: "user", "item" and "time" -> a column of it; "time" -> None where there is none.
+        settings: "seed", and sections of configs/default.py.
+
+    Raises:
+        UserError: see `Recommender.fit`.
+    """
+    config, log = config_of(settings), as_log(frame, columns)
+    path, has_run = workdir / "log.parquet", (workdir / "config.json").exists()
+    if has_run and not (path.exists() and pl.read_parquet(path).equals(log)):
+        raise UserError(f"{workdir} holds a run on another frame: choose another workdir")
+    with replacing(path) as unfinished:
+        log.write_parquet(unfinished)
+    config.data.path = str(path)
+    if not modes.train(config, workdir, started=time.monotonic()):
+        raise UserError(f"{workdir}: the training was stopped; the same call goes on with it")
+
+
+def as_log(frame: Any, columns: Mapping[str, str | None]) -> pl.DataFrame:
+    """The columns user, item and, where one is named, time."""
+    if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
+        try:
+            frame = _converted(frame, [name for name in columns.values() if name is not None])
+        except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+            name, reason = type(frame).__name__, str(error).splitlines()[0]
+            raise UserError(f"a {name} is no frame for Polars ({reason})") from error
+    frame = frame.lazy()
+    names = frame.collect_schema().names()
+    wanted = {role: name for role, name in columns.items() if name is not None}
+    for role, name in wanted.items():
+        if name not in names:
+            raise UserError(
+                f"the frame has no column {name!r} among {', '.join(names)}: set {role}="
+            )
+    return frame.select(**{role: pl.col(name) for role, name in wanted.items()}).collect()
+
+
+def _converted(frame: Any, names: list[str]) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(frame)
+    except ImportError:  # Polars reads a pandas frame of strings or times by pyarrow only
+        wanted = {name: frame[name] for name in names if name in frame}
+        whole = {name: x.astype(object).where(x.notna(), None) for name, x in wanted.items()}
+        return pl.DataFrame({name: x.to_list() for name, x in whole.items()}, strict=False)
+
+
+def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """configs/custom.py with `settings` over it; UserError for one that does not exist."""
+    folder = _configs()
+    config = runpy.run_path(str(folder / "default.py"))["get_config"]()
+    config.update_from_flattened_dict(RECIPE)
+    try:
+        model = dict(settings.get("model", {})).get("name", "bert4rec")
+        runpy.run_path(str(folder / "baselines.py"))["apply"](config, model)
+        config.lock().update(settings)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        raise UserError(f"settings: {reason} (see configs/default.py)") from error
+    return config
+
+
+def _configs() -> pathlib.Path:
+    """Where the config files lie: in the package where it is installed, else beside it."""
+    here = pathlib.Path(__file__).resolve().parent
+    inside = here / "configs"
+    return inside if inside.is_dir() else here.parent / "configs"

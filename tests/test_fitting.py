@@ -1,0 +1,75 @@
+"""A run from a frame."""
+
+import pathlib
+import runpy
+import sys
+
+import jax
+import polars as pl
+import pytest
+
+from bert4rec_jax import Recommender, fitting
+from bert4rec_jax.errors import UserError
+from configs import custom
+
+ROOT = pathlib.Path(__file__).parents[1]
+FRAME = pl.DataFrame({"who": [1, 1, 2], "what": ["a", "b", "a"], "when": [1, 2, 3], "x": [0, 0, 0]})
+COLUMNS = {"user": "who", "item": "what", "time": "when"}
+
+
+def test_the_settings_are_those_of_custom_with_ones_own_over_them():
+    assert fitting.config_of({}).to_dict() == custom.get_config().to_dict()
+    found = fitting.config_of({"seed": 3, "model": {"name": "sasrec", "hidden": 8}})
+    expected = custom.get_config("sasrec")
+    expected.seed, expected.model.hidden = 3, 8
+    assert found.to_dict() == expected.to_dict()
+
+
+WRONG = [
+    {"modle": {}},
+    {"model": {"hiden": 3}},
+    {"model": {"hidden": "x"}},
+    {"model": {"name": "none"}},
+    {"model": 3},
+]
+
+
+@pytest.mark.parametrize("settings", WRONG)
+def test_a_setting_that_does_not_exist_is_one_line(settings):
+    with pytest.raises(UserError, match="settings: ") as error:
+        fitting.config_of(settings)
+    assert "\n" not in str(error.value)
+
+
+class Other:
+    """A frame of another library, which hands its columns over as Arrow does."""
+
+    def __arrow_c_stream__(self, schema=None):
+        return FRAME.__arrow_c_stream__(schema)
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME.lazy(), FRAME.to_dict(as_series=False), Other()])
+def test_frames_of_any_kind(frame):
+    log = fitting.as_log(frame, COLUMNS)
+    assert log.columns == ["user", "item", "time"]
+    assert log.rows() == [(1, "a", 1), (1, "b", 2), (2, "a", 3)]
+    assert fitting.as_log(frame, COLUMNS | {"time": None}).columns == ["user", "item"]
+
+
+def test_a_wrong_column_and_no_frame():
+    with pytest.raises(UserError, match="no column 'ts' among who, what, when, x: set time="):
+        fitting.as_log(FRAME, COLUMNS | {"time": "ts"})
+    with pytest.raises(UserError, match="a int is no frame for Polars"):
+        fitting.as_log(3, COLUMNS)
+
+
+def test_the_quickstart_learns_the_ring(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["quickstart.py", str(tmp_path)])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names = runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
+    jax.config.update("jax_compilation_cache_dir", None)
+    assert capsys.readouterr().out.splitlines()[-3].startswith("film 10 ")
+    with pytest.raises(UserError, match="holds a run on another frame"):
+        Recommender.fit(
+            names["frame"][1:], user="person", item="film", time="seen_on", workdir=tmp_path
+        )
