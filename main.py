@@ -81,6 +81,20 @@ def serve(values, workdir, started):
     )
 
 
+def finetune(values, workdir, started):
+    from bert4rec_jax import finetuning
+
+    origin = pathlib.Path(values["from"].value)
+    finetuning.finetune(
+        default.get_config(),
+        config_flags.get_override_values(values["config"]),
+        origin,
+        workdir if values.workdir else origin.with_name(f"{origin.name}-finetuned"),
+        retire=values.retire,
+        started=started,
+    )
+
+
 MODES = {
     "train": train,
     "evaluate": evaluate,
@@ -88,6 +102,7 @@ MODES = {
     "table": table,
     "recommend": recommend,
     "serve": serve,
+    "finetune": finetune,
 }
 
 
@@ -101,9 +116,12 @@ def define_flags():
         "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B; table: train "
         "each of --models in a folder of --workdir, and set them beside the paper's Table 2; "
         "recommend: the --top_k items for each user of the training log or of --input; "
-        "serve: recommendations and a page to try them, over HTTP",
+        "serve: recommendations and a page to try them, over HTTP; finetune: goes on from the run "
+        "--from with a later log, in a folder of its own",
     )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
+    flags.DEFINE_string("from", "", "finetune: folder of the run to go on from; it is only read")
+    flags.DEFINE_string("retire", "", "finetune: a file with items never to be recommended again")
     flags.DEFINE_list("runs", [], "two work directories to compare")
     flags.DEFINE_string("input", "", "recommend: a log of histories; default: the run's own")
     flags.DEFINE_string("output", "", "recommend: file ending in .parquet, .csv or .jsonl")

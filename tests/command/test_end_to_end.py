@@ -92,6 +92,7 @@ def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
         (("--config=configs/ml1m.py", "--mode=table", "--models=caser,none"), "'none' is unknown"),
         (("--config=configs/ml1m.py:caser", "--mode=table"), "leave out"),
         (("--mode=table", "--models="), "--models is empty"),
+        (("--mode=finetune",), "--from is empty"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(cache, tmp_path, arguments, words):
