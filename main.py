@@ -95,6 +95,13 @@ def finetune(values, workdir, started):
     )
 
 
+def export(values, workdir, started):
+    from bert4rec_jax import exporting
+
+    output = pathlib.Path(values.output or f"{workdir}-exported")
+    exporting.export(workdir, output)
+
+
 MODES = {
     "train": train,
     "evaluate": evaluate,
@@ -103,6 +110,7 @@ MODES = {
     "recommend": recommend,
     "serve": serve,
     "finetune": finetune,
+    "export": export,
 }
 
 
@@ -117,14 +125,17 @@ def define_flags():
         "each of --models in a folder of --workdir, and set them beside the paper's Table 2; "
         "recommend: the --top_k items for each user of the training log or of --input; "
         "serve: recommendations and a page to try them, over HTTP; finetune: goes on from the run "
-        "--from with a later log, in a folder of its own",
+        "--from with a later log, in a folder of its own; export: writes the model to the folder "
+        "--output, for programs that have not this one",
     )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
     flags.DEFINE_string("from", "", "finetune: folder of the run to go on from; it is only read")
     flags.DEFINE_string("retire", "", "finetune: a file with items never to be recommended again")
     flags.DEFINE_list("runs", [], "two work directories to compare")
     flags.DEFINE_string("input", "", "recommend: a log of histories; default: the run's own")
-    flags.DEFINE_string("output", "", "recommend: file ending in .parquet, .csv or .jsonl")
+    flags.DEFINE_string(
+        "output", "", "recommend: file ending in .parquet, .csv or .jsonl; export: a new folder"
+    )
     flags.DEFINE_integer("top_k", 10, "recommend: items for each user")
     flags.DEFINE_bool("with_seen", False, "recommend: items of the history too")
     flags.DEFINE_string("allow", "", "recommend: a file with the only items that may be")
