@@ -46,12 +46,12 @@ def export(workdir: pathlib.Path, output: pathlib.Path) -> None:
         written = _write_program(scores, trained, folder / "scores.jax_export")
         found = {"scores.jax_export": np.asarray(written(ids))}
         if trained.scorer.item_table:
-            table, bias = (np.asarray(x) for x in trained.scorer.item_table(trained.params))
-            np.save(folder / "embeddings.npy", table.astype(np.float32))
-            np.save(folder / "bias.npy", bias.astype(np.float32))
+            table, bias = _table(trained)
+            np.save(folder / "embeddings.npy", table)
+            np.save(folder / "bias.npy", bias)
             written = _write_program(query_function(trained), trained, folder / "query.jax_export")
             asked = (ids > PAD).any(axis=1)
-            by_query = np.asarray(written(ids)) @ table.T.astype(np.float32) + bias
+            by_query = np.asarray(written(ids)) @ table.T + bias
             by_query[:, trained.retired] = -np.inf
             found["query.jax_export"] = np.where(asked[:, None], by_query, expected)
         for name, of_file in found.items():
@@ -101,6 +101,12 @@ def query_function(trained: Trained) -> Callable[[jax.Array], jax.Array]:
         return trained.scorer.encode(trained.params, items[None], length[None])[0]
 
     return jax.vmap(one)
+
+
+def _table(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """(embeddings [n, d], bias [n]), float32."""
+    table, bias = trained.scorer.item_table(trained.params)
+    return np.asarray(table, np.float32), np.asarray(bias, np.float32)
 
 
 def _width(trained: Trained) -> int:
@@ -173,7 +179,7 @@ def _check_equal(found: np.ndarray, expected: np.ndarray, name: str) -> None:
 
 def _manifest(trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
     n, width = len(trained.vocab), _width(trained)
-    hidden = trained.config["model"]["hidden"] if trained.scorer.item_table else None
+    hidden = _table(trained)[0].shape[1] if trained.scorer.item_table else None
     return {
         "model": trained.config["model"]["name"],
         "items": n,

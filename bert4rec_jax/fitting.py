@@ -1,7 +1,9 @@
 """From a frame of interactions to a run: what `Recommender.fit` does."""
 
+import contextlib
 import pathlib
 import runpy
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -44,8 +46,10 @@ def fit(
         raise UserError(f"{workdir} holds a run on another frame: choose another workdir")
     with replacing(path) as unfinished:
         log.write_parquet(unfinished)
-    config.data.path = str(path)
-    if not modes.train(config, workdir, started=time.monotonic()):
+    config.data.path = str(path.resolve())
+    with contextlib.redirect_stdout(sys.stderr):  # the table of figures is for the command
+        finished = modes.train(config, workdir, started=time.monotonic())
+    if not finished:
         raise UserError(f"{workdir}: the training was stopped; the same call goes on with it")
 
 
