@@ -23,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(harness.ROOT))
 
 from bert4rec_jax import allocator
+from bert4rec_jax.training.step import FEW
 
 # Scope, a pattern in an operation's name -> part; the first that matches.
 SCOPES = (
@@ -105,7 +106,8 @@ def _best_time(function, repeats: int = 10) -> float:
 def parts_of(experiment) -> dict[str, tuple[float, float]]:
     """Part -> (floating-point operations, bytes) of one step, forward and backward.
 
-    T = rows * N tokens, M predictions, d, L, n items. A matrix product's backward pass is two of
+    T = rows * N tokens, M predictions, d, L, n items; the last block computes what it is asked for
+    only, Q tokens, but keys and values of all. A matrix product's backward pass is two of
     its size. Bytes: every activation (4 bytes) that a later part reads is written once and read
     once, forward and backward; the attention's [h, N, N] probabilities and the logits are not
     counted, for a fused kernel need not store them.
@@ -113,20 +115,29 @@ def parts_of(experiment) -> dict[str, tuple[float, float]]:
     config, batches = experiment.config.model, experiment.batches
     d, layers, n = config.hidden, config.layers, len(experiment.log.vocab)
     tokens = batches.rows * config.max_length
-    _, predictions = experiment._task()
+    _, (budget,) = experiment._task()
+    predictions = budget.rows * budget.positions
+    few = budget.positions <= FEW * config.max_length
+    computed = (layers - 1) * tokens + (predictions if few else tokens)  # in all blocks
     params = sum(x.size for x in _leaves(experiment.abstract_params()))
-    activations = 4.0 * d * tokens
+
+    def moved(count):
+        return 3 * 4.0 * d * count
+
     return {
-        "attention: projections": (3 * layers * 8 * d**2 * tokens, layers * 3 * 6 * activations),
-        "attention: products, softmax, dropout": (
-            3 * layers * 4 * d * config.max_length * tokens,
-            layers * 3 * 4 * activations,
+        "attention: projections": (
+            3 * 2 * d**2 * (3 * layers * tokens + computed),
+            moved(4 * layers * tokens + 2 * computed),
         ),
-        "feed-forward": (3 * layers * 16 * d**2 * tokens, layers * 3 * 10 * activations),
-        "LayerNorm": (0.0, (2 * layers + 1) * 5 * activations),
-        "residuals, GELU, dropout": (0.0, layers * 3 * 4 * activations),
-        "embedding": (0.0, 4 * activations),
-        "output transform": (3 * 2 * d**2 * predictions, 3 * 4 * 4.0 * d * predictions),
+        "attention: products, softmax, dropout": (
+            3 * 4 * d * config.max_length * computed,
+            moved(2 * layers * tokens + 2 * computed),
+        ),
+        "feed-forward": (3 * 16 * d**2 * computed, moved(10 * computed)),
+        "LayerNorm": (0.0, 5 / 3 * moved(2 * computed + tokens)),
+        "residuals, GELU, dropout": (0.0, moved(4 * computed)),
+        "embedding": (0.0, 4 / 3 * moved(tokens)),
+        "output transform": (3 * 2 * d**2 * predictions, moved(4 * predictions)),
         "softmax over items": (3 * 2 * d * n * predictions, 4 * 4.0 * d * n),
         "optimiser": (0.0, 7 * 4.0 * params),
     }
