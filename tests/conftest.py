@@ -3,8 +3,11 @@
 Warnings become errors in pyproject.toml. The devices have to be asked for before jax is imported.
 """
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
@@ -17,11 +20,25 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Compiling is most of what the tests do. XLA's own passes all run, LLVM's expensive ones do not,
+# and what one test has compiled another one reads. A process has a folder of its own: JAX's writes
+# to it are not atomic.
+jax.config.update("jax_disable_most_optimizations", True)
+COMPILED = tempfile.mkdtemp(prefix="compiled-")
+atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", COMPILED)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
 # A compilation inside an example takes as long as it takes: no deadline.
 hypothesis.settings.register_profile(
     "deterministic", derandomize=True, deadline=None, database=None, max_examples=50
 )
 hypothesis.settings.load_profile("deterministic")
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """Two processes for the whole suite, none for what is named: starting them takes seconds."""
+    return 2 if config.args_source == config.ArgsSource.TESTPATHS else 0
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ def params():
     def everything(module, ids):
         return module.transform(module(ids, ids, ids))
 
-    tree = MODEL.init(jax.random.key(0), jnp.asarray(IDS), method=everything)["params"]
+    init = jax.jit(functools.partial(MODEL.init, method=everything))
+    tree = init(jax.random.key(0), jnp.asarray(IDS))["params"]
     leaves, structure = jax.tree.flatten(tree)
     rng = np.random.default_rng(0)
     drawn = [rng.normal(1.0 if x.ndim == 1 else 0.0, 0.4, x.shape) for x in leaves]
@@ -46,8 +47,13 @@ def in_float64(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-def encode(params, ids=IDS, segments=SEGMENTS, positions=POSITIONS, model=MODEL):
-    return np.asarray(model.apply({"params": params}, ids, segments, positions))
+@functools.partial(jax.jit, static_argnames=("model", "train"))
+def apply(model, params, ids, segments, positions, **options):
+    return model.apply({"params": params}, ids, segments, positions, **options)
+
+
+def encode(params, ids=IDS, segments=SEGMENTS, positions=POSITIONS, model=MODEL, **options):
+    return np.asarray(apply(model, params, ids, segments, positions, **options))
 
 
 @pytest.mark.parametrize("neighbours", [0, 1, 2])
@@ -109,7 +115,7 @@ def test_loss_is_the_references_and_a_ratio_of_sums(params):
 
 
 def test_gradients_are_the_references_finite_differences(params):
-    gradients = jax.grad(lambda p: sums(p)[0])(params)
+    gradients = jax.jit(jax.grad(lambda p: sums(p)[0]))(params)
     exact = in_float64(params)
 
     def loss():
@@ -131,7 +137,7 @@ def test_gradients_are_the_references_finite_differences(params):
 def test_asked_positions_get_what_they_get_among_all(params):
     asked = np.array([[3, 0, 3]] * len(IDS), np.int32)
     expected = np.take_along_axis(encode(params), asked[:, :, None], axis=1)
-    some = MODEL.apply({"params": params}, IDS, SEGMENTS, POSITIONS, asked=asked)
+    some = encode(params, asked=asked)
     np.testing.assert_allclose(some, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -162,7 +168,7 @@ def test_a_row_of_padding_has_finite_gradients(params):
         zeros = jnp.zeros((1, LENGTH), jnp.int32)
         return MODEL.apply({"params": params}, zeros, zeros, zeros).sum()
 
-    assert all(np.isfinite(g).all() for g in jax.tree.leaves(jax.grad(loss)(params)))
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(jax.jit(jax.grad(loss))(params)))
 
 
 def test_dropout_acts_in_training_only(params):
@@ -170,10 +176,7 @@ def test_dropout_acts_in_training_only(params):
     np.testing.assert_array_equal(encode(params, model=model), encode(params))
 
     def train(key):
-        rngs = {"dropout": jax.random.key(key)}
-        return np.asarray(
-            model.apply({"params": params}, IDS, SEGMENTS, POSITIONS, train=True, rngs=rngs)
-        )
+        return encode(params, model=model, train=True, rngs={"dropout": jax.random.key(key)})
 
     assert np.abs(train(0) - encode(params)).max() > 0.1
     assert np.abs(train(0) - train(1)).max() > 0.1
@@ -182,7 +185,7 @@ def test_dropout_acts_in_training_only(params):
 
 def test_bfloat16_stays_near_float32(params):
     model = MODEL.clone(dtype=jnp.bfloat16)
-    hidden = model.apply({"params": params}, IDS, SEGMENTS, POSITIONS)
+    hidden = apply(model, params, IDS, SEGMENTS, POSITIONS)
     assert hidden.dtype == jnp.bfloat16
     real = SEGMENTS > 0
     np.testing.assert_allclose(
@@ -193,7 +196,7 @@ def test_bfloat16_stays_near_float32(params):
 def test_initial_values_are_berts():
     """Normal of deviation 0.02 cut at 0.04; biases 0, LayerNorm 1 and 0."""
     model = Encoder(items=500, max_length=LENGTH)
-    tree = model.init(jax.random.key(0), IDS, SEGMENTS, POSITIONS)["params"]
+    tree = jax.jit(model.init)(jax.random.key(0), IDS, SEGMENTS, POSITIONS)["params"]
     table = np.asarray(tree["item_embedding"])
     assert np.abs(table).max() <= 0.04
     # A normal cut at two deviations has 0.8796 of its deviation.

@@ -78,9 +78,9 @@ def test_a_row_asks_for_no_more_than_its_windows_counts(last_only):
 def test_only_causal_rows_are_blind_to_what_follows(neighbours):
     model = Encoder(items=ITEMS, max_length=LENGTH, hidden=8, neighbours=neighbours)
     row = [field[None].repeat(2, 0) for field in (ROW.items, ROW.segments, ROW.positions)]
-    variables = model.init(KEY, *row)
+    variables, apply = jax.jit(model.init)(KEY, *row), jax.jit(model.apply)
     causal = jnp.array([False, True])
-    before = model.apply(variables, *row, causal=causal)
+    before = apply(variables, *row, causal=causal)
     row[0] = row[0].at[:, 3].set(20)  # the fourth item of the first history
-    moved = np.abs(model.apply(variables, *row, causal=causal) - before).max(-1) > 1e-6
+    moved = np.abs(apply(variables, *row, causal=causal) - before).max(-1) > 1e-6
     assert moved.tolist() == [[True] * 5 + [False] * 3, [False] * 3 + [True] * 2 + [False] * 3]

@@ -56,7 +56,7 @@ def over_keys(loss, arguments, draws=4000):
 @each_loss
 def test_large_scores_and_nothing_to_predict_do_no_harm(loss):
     arguments = problem()
-    gradient = jax.value_and_grad(loss, (1, 2, 3))
+    gradient = jax.jit(jax.value_and_grad(loss, (1, 2, 3)))
     value, gradients = gradient(jax.random.key(0), 1e4 * arguments[0], *arguments[1:])
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((value, gradients)))
     value, gradients = gradient(
@@ -70,7 +70,7 @@ def test_large_scores_and_nothing_to_predict_do_no_harm(loss):
 def test_a_position_without_weight_adds_nothing(loss):
     """Whatever stands there: the same draws, another hidden vector and label."""
     hidden, table, bias, labels, weights = problem()
-    gradient = jax.value_and_grad(loss, (2, 3))
+    gradient = jax.jit(jax.value_and_grad(loss, (2, 3)))
     one = gradient(jax.random.key(0), hidden, table, bias, labels, weights)
     other = gradient(
         jax.random.key(0), hidden.at[5].set(7.0), table, bias, labels.at[5].set(0), weights
@@ -84,7 +84,7 @@ def test_the_label_is_never_its_own_negative(loss):
     """A negative of the label's score, 50, would cost at least log 2 a position."""
     positions, items = 500, 6
     bias = jnp.full(items, -50.0).at[2].set(50.0)
-    value = loss(
+    value = jax.jit(loss)(
         jax.random.key(0), jnp.zeros((positions, 1)), jnp.zeros((items, 1)), bias,
         jnp.full(positions, 3), jnp.ones(positions),
     )  # fmt: skip
@@ -250,9 +250,8 @@ def test_the_denominator_is_right_on_average(negatives):
 
 def test_many_negatives_give_the_full_softmax_and_its_gradients():
     arguments = problem(items=7)
-    value, gradients = jax.value_and_grad(sampled_softmax, (1, 2, 3))(
-        jax.random.key(0), *arguments, negatives=1_000_000
-    )
+    loss = functools.partial(sampled_softmax, negatives=1_000_000)
+    value, gradients = jax.jit(jax.value_and_grad(loss, (1, 2, 3)))(jax.random.key(0), *arguments)
     expected, expected_gradients = jax.value_and_grad(softmax_cross_entropy, (0, 1, 2))(*arguments)
     np.testing.assert_allclose(value, expected, rtol=5e-3)
     for found, wanted in zip(gradients, expected_gradients, strict=True):

@@ -81,7 +81,7 @@ class TestSASRec(LeftToRight):
     def test_initial_tables_are_tensorflows(self):
         """Glorot's uniform law, sqrt(6 / (n + d)), whose deviation is its bound over sqrt(3)."""
         model = SASRec(items=500, max_length=LENGTH)
-        tree = model.init(jax.random.key(0), IDS, SEGMENTS, POSITIONS)["params"]
+        tree = jax.jit(model.init)(jax.random.key(0), IDS, SEGMENTS, POSITIONS)["params"]
         bound = np.sqrt(6 / (500 + 64))
         assert np.abs(tree["item_embedding"]).max() <= bound
         np.testing.assert_allclose(np.std(tree["item_embedding"]), bound / np.sqrt(3), rtol=0.02)

@@ -5,7 +5,7 @@ import pathlib
 import polars as pl
 import pytest
 
-from tests.command.program import TINY, run
+from tests.command.program import TINY, new_workdir, run
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +26,14 @@ def cache(tmp_path_factory) -> pathlib.Path:
     return tmp_path_factory.mktemp("compiled")
 
 
+@pytest.fixture
+def workdir(tmp_path, cache) -> pathlib.Path:
+    return new_workdir(tmp_path / "run", cache)
+
+
 @pytest.fixture(scope="session")
 def trained(log, cache, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained")
+    workdir = new_workdir(tmp_path_factory.mktemp("trained") / "run", cache)
     done = run(cache, *TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return workdir, done

@@ -25,7 +25,10 @@ def start(cache, *arguments, devices: int = 1) -> subprocess.Popen:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in tests/conftest.py
         "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else the folder's name is in the key
     }
     return subprocess.Popen(
         [sys.executable, "main.py", *arguments],
@@ -37,6 +40,13 @@ def run(cache, *arguments, devices: int = 1) -> subprocess.CompletedProcess:
     process = start(cache, *arguments, devices=devices)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def new_workdir(path, cache) -> pathlib.Path:
+    """An empty work directory whose runs compile nothing that another one has compiled."""
+    path.mkdir()
+    (path / "compilation_cache").symlink_to(cache)
+    return path
 
 
 def losses(workdir) -> dict[int, float]:

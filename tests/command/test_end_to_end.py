@@ -7,7 +7,7 @@ import time
 import polars as pl
 import pytest
 
-from tests.command.program import TINY, losses, run, start
+from tests.command.program import TINY, losses, new_workdir, run, start
 
 
 def test_a_run_leaves_what_the_contract_says(trained):
@@ -44,11 +44,11 @@ def test_evaluate_prints_the_same_figures_in_a_new_process(trained, log, cache):
     assert json.loads((workdir / "results.json").read_text()) == before
 
 
-def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, tmp_path):
+def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, workdir):
     """The steps after the restart are those of the run that was never stopped, bit for bit."""
-    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     process = start(cache, *command)
-    metrics = tmp_path / "metrics.jsonl"
+    metrics = workdir / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
@@ -58,7 +58,7 @@ def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, t
     assert "SIGTERM: saved step" in err or "step 12/12" in err
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
-    assert losses(tmp_path) == losses(trained[0])
+    assert losses(workdir) == losses(trained[0])
     assert done.stdout == trained[1].stdout
 
 
@@ -68,7 +68,8 @@ def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
     command += ("--config.train.packed=False",)
     command += ("--config.model.dropout=0.0", "--config.model.attention_dropout=0.0")
     for devices in (1, 4):
-        done = run(cache, *command, f"--workdir={tmp_path / str(devices)}", devices=devices)
+        workdir = new_workdir(tmp_path / str(devices), cache)
+        done = run(cache, *command, f"--workdir={workdir}", devices=devices)
         assert done.returncode == 0, done.stderr
     one, four = losses(tmp_path / "1"), losses(tmp_path / "4")
     assert one == pytest.approx(four, rel=1e-5)
@@ -133,13 +134,13 @@ def test_compare_sets_two_runs_side_by_side(trained, cache, tmp_path):
     assert str(tmp_path) in absent.stderr
 
 
-def test_a_split_at_a_moment(log, cache, tmp_path):
+def test_a_split_at_a_moment(log, cache, workdir):
     """Each of the 40 walks has rows at times 0..4 at least; those of 7 and more are cut at 6."""
-    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     command += ("--config.data.split=global_time", "--config.data.split_time=6.0")
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
-    ranks = pl.read_parquet(tmp_path / "ranks.parquet")
+    ranks = pl.read_parquet(workdir / "ranks.parquet")
     tested = ranks.filter(split="test", protocol="full")["user"].to_list()
     assert tested == [f"u{user}" for user in range(40) if 5 + user % 12 > 6]
 
@@ -177,18 +178,18 @@ def test_a_table_goes_on_with_the_models_that_are_not_done(log, cache, tmp_path)
 
 
 @pytest.mark.parametrize("model", ["popularity", "markov", "sasrec", "gru4rec", "caser"])
-def test_every_model_goes_through_the_same_command(log, cache, tmp_path, model):
-    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+def test_every_model_goes_through_the_same_command(log, cache, workdir, model):
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     command += (f"--config.model.name={model}", "--config.train.steps=2")
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((workdir / "results.json").read_text())
     assert results["model"]["name"] == model
     assert results["train"]["steps"] == (0 if model in ("popularity", "markov") else 2)
     assert set(results["test"]) == {"popularity_100", "uniform_100", "full"}
-    assert (tmp_path / "ranks.parquet").exists()
-    assert (tmp_path / "report.html").exists()
-    again = run(cache, "--mode=evaluate", f"--workdir={tmp_path}", f"--config.data.path={log}")
+    assert (workdir / "ranks.parquet").exists()
+    assert (workdir / "report.html").exists()
+    again = run(cache, "--mode=evaluate", f"--workdir={workdir}", f"--config.data.path={log}")
     assert again.stdout == done.stdout
     if model == "markov":  # on a ring, the last item says all: ties aside, the next is certain
         assert results["test"]["full"]["HR@10"] > 0.9
