@@ -1,15 +1,12 @@
 """Files of items to read, and files of recommendations to write."""
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation.files import replacing
 from bert4rec_jax.vocab import PAD, Vocabulary
 
 _SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -19,43 +16,6 @@ def check_output(path: Path) -> None:
     """UserError unless the name of a file of recommendations says a format that can be written."""
     if path.suffix not in _SUFFIXES:
         raise UserError(f"output {path}: must end in one of {', '.join(_SUFFIXES)}")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Yields a function that writes one frame after another to the file `path`.
-
-    The file appears when all are written, or not at all. Its suffix says the format.
-    """
-    with replacing(path) as unfinished:
-        if path.suffix == ".parquet":
-            with _parquet(unfinished) as write:
-                yield write
-            return
-        with unfinished.open("wb") as file:
-
-            def write(frame):
-                if path.suffix == ".csv":
-                    frame.write_csv(file, include_header=not file.tell())
-                else:
-                    frame.write_ndjson(file)
-
-            yield write
-
-
-@contextlib.contextmanager
-def _parquet(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
-    # Polars cannot append to a Parquet file, so that the frames are files until the last is there;
-    # they become one in a pass that holds a few of them at a time.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
-        parts = []
-
-        def write(frame):
-            parts.append(Path(folder) / f"{len(parts):06}.parquet")
-            frame.write_parquet(parts[-1])
-
-        yield write
-        pl.scan_parquet(parts, glob=False).sink_parquet(path)
 
 
 def read_items(path: str, vocab: Vocabulary) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bert4rec_jax import lists
 from bert4rec_jax.data import interactions, sequences
+from bert4rec_jax.evaluation.files import writing
 from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.recommender import Recommender
 from bert4rec_jax.training.records import Progress
@@ -75,7 +76,7 @@ def write_recommendations(
     """Write the k best items for every user, a part of the users at a time."""
     users, rows, without_items = len(histories.users), 0, 0
     progress = Progress(total=users, done=0, unit="user")
-    with lists.writing(output) as write:
+    with writing(output) as write:
         for part, items, scores, popular in recommender.parts(
             histories, k, with_seen=with_seen, barred=barred
         ):

@@ -41,7 +41,6 @@ ASSEMBLERS = {
     "finetuning",
     "loading",
     "fitting",
-    "lists",
     "exporting",
 }  # where a run is put together from its config, and run
 

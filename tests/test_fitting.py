@@ -10,6 +10,7 @@ import pytest
 
 from bert4rec_jax import Recommender, fitting
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.evaluation import html
 from configs import custom
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -66,6 +67,8 @@ def test_a_wrong_column_and_no_frame():
 def test_the_quickstart_learns_the_ring(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["quickstart.py", str(tmp_path)])
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(fitting.RECIPE, "mesh.data", 1)  # these two for time only
+    monkeypatch.setattr(html, "write_report", lambda *_, **__: None)
     names = runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
     jax.config.update("jax_compilation_cache_dir", None)
     assert capsys.readouterr().out.splitlines()[-3].startswith("film 10 ")

@@ -11,6 +11,7 @@ import pytest
 
 from bert4rec_jax import Recommender, finetuning, modes
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.evaluation import html
 from configs import default
 
 NEW_ITEMS = [f"n{i}" for i in range(5)]
@@ -57,10 +58,12 @@ def grown(trained, later, tmp_path_factory):
     retire.write_text("i3\nn4\n")
     before = contents(old)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "StopRequest", StopsAfterThree)
-        assert not finetune(old, new, later, retire=retire)
-    assert steps(new) == [1, 2, 3]
-    assert finetune(old, new, later, retire=retire)
+        patch.setattr(html, "write_report", lambda *_, **__: None)  # for time only
+        with patch.context() as stopping:
+            stopping.setattr(modes, "StopRequest", StopsAfterThree)
+            assert not finetune(old, new, later, retire=retire)
+        assert steps(new) == [1, 2, 3]
+        assert finetune(old, new, later, retire=retire)
     yield old, new, before, contents(old)
     jax.config.update("jax_compilation_cache_dir", None)
 
