@@ -31,44 +31,83 @@ def sliding_windows(
         stride: items between the starts of two windows.
 
     Returns:
-        (starts int32 [W] in the log, lengths int32 [W]).
+        (starts [W] in the log, int32 where that is enough, else int64; lengths int32 [W]).
     """
-    starts, lengths = [], []
-    for offset, end in zip(offsets[:-1].tolist(), ends.tolist(), strict=True):
-        if end == 0:
-            continue
-        first = [*range(end - max_length, 0, -stride), 0] if end > max_length else [0]
-        starts += [offset + s for s in first]
-        lengths += [min(end, max_length)] * len(first)
-    return np.array(starts, np.int32), np.array(lengths, np.int32)
+    used = np.flatnonzero(ends)
+    offsets, ends = offsets[:-1][used], ends[used]
+    beyond = ends - max_length
+    counts = np.where(beyond > 0, 1 - -beyond // stride, 1)  # of windows, the one at 0 included
+    begins = np.cumsum(counts) - counts
+    backwards = np.arange(counts.sum()) - np.repeat(begins, counts)
+    starts = np.repeat(offsets, counts) + np.maximum(
+        np.repeat(beyond, counts) - stride * backwards, 0
+    )
+    fits = not len(starts) or starts.max() < 2**31
+    lengths = np.repeat(np.minimum(ends, max_length), counts)
+    return starts.astype(np.int32 if fits else np.int64), lengths.astype(np.int32)
 
 
-def pack(lengths: np.ndarray, capacity: int) -> list[list[int]]:
+def pack(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
     """Best-fit decreasing: lengths -> rows of lengths whose sums are at most `capacity`.
 
     The result depends on the multiset of lengths only, so every epoch packs into rows of the same
     shapes, whatever its order: the number of rows, and so of steps, is fixed.
+
+    All windows of one length are placed at once, since a row that is the best fit for a length
+    stays so until it has no room for another: work grows with the number of lengths and rooms.
+
+    Args:
+        lengths: int [W], in 1 .. capacity.
+
+    Returns:
+        (the lengths in each row, falling, row after row: int32 [W]; where each row begins in them
+        and the end: int64 [R + 1]).
     """
-    rows: list[list[int]] = []
-    room_of: dict[int, list[int]] = {}  # free places -> rows that have just as many
-    rooms: list[int] = []  # the keys of room_of, ascending
-    for length in sorted(lengths.tolist(), reverse=True):
-        i = bisect.bisect_left(rooms, length)
-        if i < len(rooms):
-            room = rooms[i]
-            row = room_of[room].pop()
-            if not room_of[room]:
-                del room_of[room], rooms[i]
-        else:
-            room, row = capacity, len(rows)
-            rows.append([])
-        rows[row].append(length)
-        left = room - length
-        if left not in room_of:
-            room_of[left] = []
-            bisect.insort(rooms, left)
-        room_of[left].append(row)
-    return rows
+    opened = 0
+    rows_of: dict[int, list[np.ndarray]] = {}  # free places -> rows that have just as many: a stack
+    rooms: list[int] = []  # the keys of rows_of, ascending
+    placed: list[tuple[np.ndarray, np.ndarray]] = []  # (rows, lengths) of windows
+
+    def push(room: int, rows: np.ndarray) -> None:
+        if len(rows):
+            if room not in rows_of:
+                rows_of[room] = []
+                bisect.insort(rooms, room)
+            rows_of[room].append(rows)
+
+    def pop(room: int, most: int) -> np.ndarray:
+        stack, taken = rows_of[room], []
+        while stack and most:
+            top = stack.pop()
+            if len(top) > most:
+                stack.append(top[:-most])
+            taken.append(top[-most:][::-1])
+            most -= len(taken[-1])
+        if not stack:
+            del rows_of[room], rooms[bisect.bisect_left(rooms, room)]
+        return np.concatenate(taken)
+
+    distinct, counts = np.unique(lengths, return_counts=True)
+    for length, count in zip(distinct[::-1].tolist(), counts[::-1].tolist(), strict=True):
+        while count:
+            i = bisect.bisect_left(rooms, length)
+            room = rooms[i] if i < len(rooms) else capacity
+            fit = room // length  # windows of this length, into one row
+            if i < len(rooms):
+                rows = pop(room, -(-count // fit))
+            else:
+                rows = np.arange(opened, opened - (-count // fit), dtype=np.int32)
+                opened += len(rows)
+            held = np.full(len(rows), fit)
+            held[-1] = min(fit, count - fit * (len(rows) - 1))
+            placed.append((np.repeat(rows, held), np.full(held.sum(), length, np.int32)))
+            push(room - fit * length, rows[held == fit])
+            if held[-1] < fit:
+                push(room - int(held[-1]) * length, rows[-1:])
+            count -= int(held.sum())
+    row, length = (np.concatenate(parts) for parts in zip(*placed, strict=True))
+    begins = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=opened))])
+    return length[np.argsort(row, kind="stable")], begins
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +119,7 @@ class Batches:
     so that packing changes how long a step takes and not what it learns.
 
     Attributes:
-        starts, lengths: int32 [W], from `sliding_windows`.
+        starts, lengths: int [W], from `sliding_windows`.
         max_length: N, the length of a row.
         batch_size: windows a step (the paper's 256).
         devices: rows of a batch are a multiple of this.
@@ -96,15 +135,21 @@ class Batches:
     packed: bool = True
 
     @functools.cached_property
-    def _layout(self) -> np.ndarray:
-        """int32 [R, S]: the lengths of the windows that each row of an epoch holds, 0 for none."""
+    def _packing(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `pack` returns it."""
         if not self.packed:
-            return np.sort(self.lengths)[::-1, None]
-        rows = pack(self.lengths, self.max_length)
-        layout = np.zeros((len(rows), max(map(len, rows))), np.int32)
-        for row, held in enumerate(rows):
-            layout[row, : len(held)] = held
-        return layout
+            return np.sort(self.lengths)[::-1], np.arange(len(self.lengths) + 1)
+        return pack(self.lengths, self.max_length)
+
+    @functools.cached_property
+    def _places(self) -> np.ndarray:
+        """Int [W]: the places in `_packing` in the order of falling length."""
+        return _falling(self._packing[0], self.max_length)
+
+    @functools.cached_property
+    def _widest(self) -> int:
+        """S: the most windows in a row."""
+        return int(np.diff(self._packing[1]).max())
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
@@ -114,7 +159,7 @@ class Batches:
     def rows(self) -> int:
         """Rows of a batch: an epoch's rows spread evenly over its steps and the devices."""
         shares = self.steps_per_epoch * self.devices
-        return -(-len(self._layout) // shares) * self.devices
+        return -(-(len(self._packing[1]) - 1) // shares) * self.devices
 
     @property
     def fill(self) -> float:
@@ -123,34 +168,60 @@ class Batches:
 
     def most_predictions(self, counts: np.ndarray) -> int:
         """The most positions that a row can predict, given `counts` per length of a window."""
-        return int(counts[self._layout].sum(axis=1).max())
+        held, begins = self._packing
+        return int(np.add.reduceat(counts[held], begins[:-1]).max())
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """(starts, lengths), int32 [rows, S] each, of the batch of `step` (from 0).
+        """(starts, lengths) [rows, S] of the batch of `step` (from 0), in the windows' dtypes.
 
         Length 0 means no window. The last batch of an epoch is filled up with empty rows.
         """
         epoch, index = divmod(step, self.steps_per_epoch)
-        starts, lengths = _shuffled(self, epoch)
-        part = slice(index * self.rows, (index + 1) * self.rows)
-        missing = [(0, self.rows - len(starts[part])), (0, 0)]
-        return np.pad(starts[part], missing), np.pad(lengths[part], missing)
+        ordered, rows = _shuffled(self, epoch)
+        held, begins = self._packing
+        rows = rows[index * self.rows : (index + 1) * self.rows]
+        column = np.arange(self._widest)
+        used = np.zeros((self.rows, self._widest), bool)
+        used[: len(rows)] = column < (begins[rows + 1] - begins[rows])[:, None]
+        starts = np.zeros(used.shape, self.starts.dtype)
+        lengths = np.zeros(used.shape, np.int32)
+        places = (begins[rows][:, None] + column)[used[: len(rows)]]
+        starts[used], lengths[used] = ordered[places], held[places]
+        return starts, lengths
 
 
 @functools.lru_cache(maxsize=2)
 def _shuffled(batches: Batches, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, lengths) [R, S] of one epoch: windows of equal length change places at random."""
+    """One epoch's order: (the windows' starts in the places of the packing [W], its rows [R]).
+
+    Windows of equal length change places at random.
+    """
     rng = np.random.default_rng([batches.seed, epoch])
     order = rng.permutation(len(batches.lengths))
-    # Stable, so windows of equal length stay in random order.
-    order = order[np.argsort(-batches.lengths[order], kind="stable")]
-    layout = batches._layout
-    flat = layout.ravel()
-    starts = np.zeros(flat.shape, np.int32)
-    places = np.argsort(-flat, kind="stable")[: len(order)]
-    starts[places] = batches.starts[order]
-    rows = rng.permutation(len(layout))
-    return starts.reshape(layout.shape)[rows], layout[rows]
+    order = order[_falling(batches.lengths[order], batches.max_length)]
+    starts = np.empty_like(batches.starts)
+    starts[batches._places] = batches.starts[order]
+    return starts, rng.permutation(len(batches._packing[1]) - 1)
+
+
+def _falling(lengths: np.ndarray, longest: int) -> np.ndarray:
+    """The order of falling length; equal lengths stay in the order they come in."""
+    # Small integers are sorted by their digits: ten times as fast.
+    return np.argsort((longest - lengths).astype(np.min_scalar_type(longest)), kind="stable")
+
+
+def make_rows(log: jax.Array, starts: jax.Array, lengths: jax.Array, *, max_length: int) -> Row:
+    """The rows that hold a batch's windows, fields [B, N].
+
+    Args:
+        log: int32 [actions], the items of all users; or [B, N], the rows' own items, each in its
+            place: what the host reads of a log that the device has no room for.
+        starts, lengths: int32 [B, S], as `make_row` takes them.
+    """
+    if log.ndim == 1:
+        return jax.vmap(functools.partial(make_row, log, max_length=max_length))(starts, lengths)
+    rows = jax.vmap(functools.partial(_lay_out, max_length=max_length))(starts, lengths)
+    return rows._replace(items=log)
 
 
 def make_row(log: jax.Array, starts: jax.Array, lengths: jax.Array, *, max_length: int) -> Row:
@@ -160,6 +231,13 @@ def make_row(log: jax.Array, starts: jax.Array, lengths: jax.Array, *, max_lengt
         log: int32 [actions], the items of all users.
         starts, lengths: int32 [S]; length 0 means no window, and none follows.
     """
+    row = _lay_out(starts, lengths, max_length=max_length)
+    items = log[row.starts + row.positions]
+    return row._replace(items=jnp.where(row.segments > 0, items, 0).astype(jnp.int32))
+
+
+def _lay_out(starts: jax.Array, lengths: jax.Array, *, max_length: int) -> Row:
+    """`make_row` but for the items, which are zeros."""
     index = jnp.arange(max_length, dtype=jnp.int32)
     ends = jnp.cumsum(lengths)  # [S]
     window = jnp.searchsorted(ends, index, side="right", method="compare_all")  # [N]
@@ -169,11 +247,10 @@ def make_row(log: jax.Array, starts: jax.Array, lengths: jax.Array, *, max_lengt
     def field(x):
         return jnp.where(used, x, 0).astype(jnp.int32)
 
-    positions = index - (ends - lengths)[window]
     return Row(
-        items=field(log[jnp.where(used, starts[window] + positions, 0)]),
+        items=jnp.zeros_like(index),
         segments=field(window + 1),
-        positions=field(positions),
+        positions=field(index - (ends - lengths)[window]),
         lengths=field(lengths[window]),
         starts=field(starts[window]),
     )

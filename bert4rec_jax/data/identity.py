@@ -19,12 +19,15 @@ real logs are not). What they do not prove: that ids mean the same things, which
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bert4rec_jax.data.sequences import Cases, Sequences
 
 ROUNDS = 3  # one shows any reordering; the others tell apart users who are alike nearby
+READINGS = 4 * ROUNDS  # of the log, for both digests
+ROWS_AT_ONCE = 1 << 16  # so that what is computed of them stays in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,53 @@ CANONICAL = {
 
 def identify(sequences: Sequences, test: Cases) -> Identity:
     """The identity of a data set and of what it is tested on; under 1 s for a million rows."""
-    digest = _digest(sequences)
+    targets = sequences.items[sequences.offsets[test.users] + test.ends]
+    parts = [(sequences.items, sequences.lengths)]
+    return identify_parts(parts, len(sequences.vocab), test.users, targets)
+
+
+def identify_parts(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    catalogue: int,
+    tested: np.ndarray,
+    targets: np.ndarray,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Identity:
+    """The same of a log in parts, in memory for its users and items alone.
+
+    Args:
+        parts: (items int [actions], lengths int [users], none 0) of the users one after another;
+            read `READINGS` times.
+        catalogue: n, the number of items.
+        tested: int [cases], users.  targets: int [cases], their test items.
+        progress: called with the number of rows each time that some were read.
+    """
+
+    def read():
+        """(users, items, lengths, positions) of some users at a time."""
+        first = 0
+        for items, lengths in parts:
+            ends = np.cumsum(lengths, dtype=np.int64)
+            stop = begin = 0
+            while stop < len(lengths):
+                start, stop = stop, max(stop + 1, np.searchsorted(ends, begin + ROWS_AT_ONCE))
+                some = items[begin : ends[stop - 1]].astype(np.intp)
+                places = np.arange(begin, begin + len(some))
+                begins = np.concatenate([[begin], ends[start : stop - 1]])
+                positions = places - np.repeat(begins, lengths[start:stop])
+                yield slice(first + start, first + stop), some, lengths[start:stop], positions
+                begin = int(ends[stop - 1])
+                progress(len(some))
+            first += len(lengths)
+
+    lengths = np.concatenate([lengths for _, lengths in parts])
+    user, _ = _refine(read, lengths, catalogue, ordered=True)
+    digest = _sha256(user)
+    user, item = _refine(read, lengths, catalogue, ordered=False)
+    test_digest = _sha256(_mix(user[tested] + _mix(item[targets])))
     names = [name for name, (canonical, _) in CANONICAL.items() if canonical == digest]
-    return Identity(digest, _test_digest(sequences, test), names[0] if names else None)
+    return Identity(digest, test_digest, names[0] if names else None)
 
 
 def verdict(name: str, identity: Identity) -> str:
@@ -74,41 +121,34 @@ def verdict(name: str, identity: Identity) -> str:
     return f"not the canonical {name}"
 
 
-def _digest(sequences: Sequences) -> str:
-    position = np.arange(len(sequences.items)) - np.repeat(
-        sequences.offsets[:-1], sequences.lengths
-    )
-    user, _ = _refine(sequences, _mix(position.astype(np.uint64)))
-    return _sha256(user)
-
-
-def _test_digest(sequences: Sequences, test: Cases) -> str:
-    user, item = _refine(sequences, np.zeros(len(sequences.items), np.uint64))
-    targets = sequences.items[sequences.offsets[test.users] + test.ends]
-    return _sha256(_mix(user[test.users] + _mix(item[targets])))
-
-
-def _refine(sequences: Sequences, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signatures, uint64, of the users [users] and the ids [n + 1]; `edge` uint64 [actions]."""
-    by_item = np.argsort(sequences.items, kind="stable")
-    present = np.flatnonzero(sequences.counts)  # an item kept from an older log may have no row
-    item_starts = np.concatenate([[0], np.cumsum(sequences.counts[present])[:-1]])
-    item = np.zeros(len(sequences.vocab) + 1, np.uint64)
-    user = sequences.lengths.astype(np.uint64)
+def _refine(
+    read: Callable, lengths: np.ndarray, catalogue: int, *, ordered: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signatures, uint64, of the users [users] and the ids [n + 1]."""
+    user = lengths.astype(np.uint64)
+    edge = np.zeros(lengths.max(), np.uint64)  # by position
+    if ordered:
+        edge = _mix(np.arange(len(edge), dtype=np.uint64))
     for _ in range(ROUNDS):
-        rows = _mix(np.repeat(_mix(user), sequences.lengths) + edge)
-        item[present] = np.add.reduceat(rows[by_item], item_starts)
-        rows = _mix(_mix(item)[sequences.items] + edge)
-        user = np.add.reduceat(rows, sequences.offsets[:-1])
+        item = np.zeros(catalogue + 1, np.uint64)
+        for users, items, counts, positions in read():
+            np.add.at(item, items, _mix(np.repeat(_mix(user[users]), counts) + edge[positions]))
+        mixed = _mix(item)
+        for users, items, counts, positions in read():
+            rows = _mix(mixed[items] + edge[positions])
+            user[users] = np.add.reduceat(rows, np.cumsum(counts) - counts)
     return user, item
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): uint64 -> uint64, one to one."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 def _sha256(signatures: np.ndarray) -> str:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert4rec_jax.data.batching import make_row
+from bert4rec_jax.data.batching import make_rows
 from bert4rec_jax.losses import pick_weighted
 from bert4rec_jax.mesh import copy_per_device, device_index, sum_over_devices
 from bert4rec_jax.training.state import TrainState
@@ -96,7 +96,8 @@ def make_train_step(
             from the windows' places in the log, dropout from the device's place in the mesh.
 
     Returns:
-        step(state, log, starts, lengths) -> (state, metrics): `metrics` holds the sums over all
+        step(state, log, starts, lengths) -> (state, metrics): `log`, `starts` and `lengths` as
+        `make_rows` takes them (of this device's rows); `metrics` holds the sums over all
         devices "loss", "weight" (masked items) and "examples" (windows), and "grad_norm" before
         clipping.
     """
@@ -105,9 +106,7 @@ def make_train_step(
         step_key = jax.random.fold_in(key, state.step)
         mask_key, dropout_key = jax.random.split(step_key)
         with jax.named_scope("rows"):
-            rows = jax.vmap(functools.partial(make_row, log, max_length=model.max_length))(
-                starts, lengths
-            )
+            rows = make_rows(log, starts, lengths, max_length=model.max_length)
             # Places in the batch of all devices: what a row asks must not depend on their number.
             places = device_index() * len(starts) + jnp.arange(len(starts))
             task = jax.vmap(make_task, in_axes=(None, 0, 0))(mask_key, rows, places)

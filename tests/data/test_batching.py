@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert4rec_jax.data.batching import Batches, make_row, pack, sliding_windows
+from bert4rec_jax.data.batching import Batches, make_row, make_rows, pack, sliding_windows
 from bert4rec_jax.masking import mask_counts
 from tests import reference
 
@@ -42,9 +42,39 @@ def test_windows_end_where_training_ends():
     assert sizes.tolist() == [3, 4, 4]
 
 
+def test_places_beyond_32_bits_stay_apart():
+    offsets = np.array([0, 2**31 - 1, 2**31 + 4])
+    starts, _ = sliding_windows(offsets, np.array([3, 5]), max_length=4, stride=2)
+    assert starts.dtype == np.int64
+    assert starts.tolist() == [0, 2**31, 2**31 - 1]
+
+
+def packed_rows(lengths, capacity=20) -> list[list[int]]:
+    held, begins = pack(np.array(lengths), capacity)
+    return [held[start:stop].tolist() for start, stop in itertools.pairwise(begins)]
+
+
+def best_fit_one_by_one(lengths, capacity=20) -> list[list[int]]:
+    """Longest first, into the row with the least room that is enough; the last such to get it."""
+    rows, since = [], []
+    for at, length in enumerate(sorted(lengths, reverse=True)):
+        fits = [row for row in range(len(rows)) if sum(rows[row]) + length <= capacity]
+        if not fits:
+            fits, rows, since = [len(rows)], [*rows, []], [*since, 0]
+        best = max(fits, key=lambda row: (sum(rows[row]), since[row]))
+        rows[best].append(length)
+        since[best] = at
+    return rows
+
+
+@hypothesis.given(lengths=LENGTHS)
+def test_packing_is_best_fit_window_by_window(lengths):
+    assert packed_rows(lengths) == best_fit_one_by_one(lengths)
+
+
 @hypothesis.given(lengths=LENGTHS)
 def test_packing_places_everything_and_overflows_nowhere(lengths):
-    rows = pack(np.array(lengths), 20)
+    rows = packed_rows(lengths)
     assert sorted(itertools.chain(*rows)) == sorted(lengths)
     assert max(map(sum, rows)) <= 20
     # Best fit: no two rows would fit into one.
@@ -54,7 +84,7 @@ def test_packing_places_everything_and_overflows_nowhere(lengths):
 @hypothesis.given(lengths=LENGTHS, seed=st.integers(0, 3))
 def test_rows_do_not_depend_on_the_order_of_the_windows(lengths, seed):
     shuffled = np.random.default_rng(seed).permutation(lengths)
-    assert pack(np.array(lengths), 20) == pack(shuffled, 20)
+    assert packed_rows(lengths) == packed_rows(shuffled)
 
 
 def batches_of(lengths, **options) -> Batches:
@@ -133,6 +163,20 @@ def test_an_empty_row_is_all_padding():
     log = jnp.arange(5, dtype=jnp.int32)
     row = make_row(log, jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32), max_length=3)
     assert all((np.asarray(field) == 0).all() for field in row)
+
+
+def test_rows_are_the_same_whoever_reads_the_items():
+    lengths = [3, 9, 4, 20, 1, 6]
+    log = jnp.arange(1, 1 + sum(lengths), dtype=jnp.int32)
+    starts, sizes = batches_of(lengths)(0)
+    read = np.zeros((len(starts), 20), np.int32)
+    for row, windows in enumerate(zip(starts, sizes, strict=True)):
+        items = [log[start : start + size] for start, size in zip(*windows, strict=True)]
+        read[row, : sizes[row].sum()] = np.concatenate(items)
+    ours = make_rows(log, starts, sizes, max_length=20)
+    fed = make_rows(jnp.asarray(read), starts, sizes, max_length=20)
+    for one, other in zip(ours, fed, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_rows_of_a_batch_hold_the_windows_it_names():
