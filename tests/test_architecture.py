@@ -18,7 +18,8 @@ LONGEST = 300  # lines; a longer module is asking to be two
 
 FOUNDATION = {"errors", "vocab"}
 FOLDERS = {"data", "evaluation", "serving", "training"}
-DATA_CHAIN = ["sources", "interactions", "sequences", "batching"]  # none imports a later one
+# None imports a later one.
+DATA_CHAIN = ["sources", "columns", "interactions", "sequences", "batching"]
 NEIGHBOURS = {  # leaves that need a leaf
     "data.batching": {"masking"},
     "losses": {"sampled_losses"},
@@ -42,6 +43,8 @@ ASSEMBLERS = {
     "loading",
     "fitting",
     "exporting",
+    "datasets",
+    "preparing",
 }  # where a run is put together from its config, and run
 
 # Library or name -> the modules of the package that may use it.
@@ -55,6 +58,7 @@ HOMES = {
     "pydantic": {"serving.schema"},
     "prometheus_client": {"serving.app", "serving.telemetry"},
     "uvicorn": {"serving.server"},
+    "grain": {"data.feeding"},
     "jax.sharding": {"mesh"},
     "jax.shard_map": {"mesh"},
     "jax.pmap": {"mesh"},

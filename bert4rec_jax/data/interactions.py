@@ -15,27 +15,20 @@ repeat a user and an item are kept.
 
 import csv
 import dataclasses
+import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
+from bert4rec_jax.data.columns import find_columns, known, parquet_columns
 from bert4rec_jax.data.ids import compact
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import Vocabulary
 
 FORMATS = "`user item` text, GroupLens `::`, CSV or TSV with a header, RecBole .inter, Parquet"
 
-# What a column may be called when no setting names it, in order of preference; letters and
-# digits only, lower case. The names of the public sets: MovieLens, Amazon, RecBole, Yelp, Last.fm.
-_KNOWN_NAMES = {
-    "user": ("user", "userid", "uid", "customerid", "reviewerid", "visitorid", "sessionid"),
-    "item": (
-        *("item", "itemid", "iid", "movieid", "productid", "parentasin", "asin"),
-        *("bookid", "gameid", "businessid", "trackid", "songid", "artistid"),
-    ),
-    "time": ("time", "timestamp", "unixreviewtime", "unixtime", "ts"),
-}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _RECBOLE_FIELD = re.compile(r"\S+:(token|float)(_seq)?")
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
@@ -77,10 +70,10 @@ def read(
             a malformed row (which is named).
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     wanted = {"user": user_column, "item": item_column, "time": time_column}
     try:
-        frame = (_read_parquet if _is_parquet(path) else _read_text)(path, wanted, vocab)
+        frame = (_read_parquet if is_parquet(path) else _read_text)(path, wanted, vocab)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); is the file damaged?") from error
@@ -89,7 +82,10 @@ def read(
     return frame
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """UserError where it is plain without reading it that this is no log."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; --mode=prepare makes a log of its Parquet files")
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise UserError(f"{path}: {what}; set data.path to a log file ({FORMATS})")
@@ -104,41 +100,21 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path}: is not {path.suffix} data, as its name says; is it damaged?")
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"PAR1" or path.suffix.lower() in (".parquet", ".pq")
-
-
-# Columns
-
-
-def _known(name: str, role: str) -> bool:
-    return re.sub(r"[^a-z0-9]", "", name.lower()) in _KNOWN_NAMES[role]
-
-
-def _find_columns(path: Path, columns: tuple[str, ...], wanted: dict[str, str]) -> dict[str, str]:
-    """Role -> name of its column. The time may be absent, unless a setting names it."""
-    found = {}
-    for role, name in wanted.items():
-        plain = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(columns)}
-        guesses = [plain[known] for known in _KNOWN_NAMES[role] if known in plain]
-        if name and name in columns:
-            found[role] = name
-        elif guesses and not name:
-            found[role] = guesses[0]
-        elif name or role != "time":
-            missing = f"no column {name!r}" if name else f"no {role} column"
-            names = ", ".join(column for column in columns if column)
-            raise UserError(f"{path}: {missing} among {names}; set data.{role}_column to one")
-    return found
 
 
 # Text
 
 
-def _read_text(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> pl.DataFrame:
+def scan_text(path: Path, wanted: dict[str, str]) -> tuple[pl.LazyFrame, Callable[[], None]]:
+    """The fields that are wanted, as text, and what raises UserError for the first malformed row.
+
+    To be collected with WHOLE_ROWS.
+    """
     layout = _find_layout(path)
-    found = _find_columns(path, layout.columns, wanted)
+    found = find_columns(path, layout.columns, wanted)
     # Fields are read by position: a header may repeat a name that nobody asks for.
     fields = [f"column_{i}" for i in range(len(layout.columns))]
     scan = pl.scan_csv(
@@ -155,19 +131,27 @@ def _read_text(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> 
     strings = scan.select(
         **{role: pl.col(fields[layout.columns.index(name)]) for role, name in found.items()}
     )
+    return strings, lambda: _name_malformed_row(path, layout, found)
+
+
+# Every field is read, since a field that is skipped can hide one too many; the streaming engine
+# then keeps the memory to the columns that are wanted.
+WHOLE_ROWS = pl.QueryOptFlags(projection_pushdown=False)
+
+
+def _read_text(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> pl.DataFrame:
+    strings, name_malformed_row = scan_text(path, wanted)
+    found = strings.collect_schema().names()
     if vocab:
         strings = strings.with_columns(*compact(vocab))
     try:
-        # Every field is read, since a field that is skipped can hide one too many; the streaming
-        # engine then keeps the memory to the columns that are wanted.
-        whole = pl.QueryOptFlags(projection_pushdown=False)
-        frame = _as_interactions(strings.collect(engine="streaming", optimizations=whole))
+        frame = _as_interactions(strings.collect(engine="streaming", optimizations=WHOLE_ROWS))
     except pl.exceptions.PolarsError:
-        _name_malformed_row(path, layout, found)
+        name_malformed_row()
         raise
-    if sum(frame.select(list(found)).null_count().row(0)):
-        _name_malformed_row(path, layout, found)
-        frame = frame.drop_nulls(list(found))  # no row is malformed: these were blank lines
+    if sum(frame.select(found).null_count().row(0)):
+        name_malformed_row()
+        frame = frame.drop_nulls(found)  # no row is malformed: these were blank lines
     return frame
 
 
@@ -186,7 +170,7 @@ def _find_layout(path: Path) -> _Layout:
     separators = {".csv": ",", ".tsv": "\t"}.get(suffix, "\t, ")
     headers = [(separator, _names(line, separator)) for separator in separators]
     for separator, names in headers:
-        has_header = all(any(_known(name, role) for name in names) for role in ("user", "item"))
+        has_header = all(any(known(name, role) for name in names) for role in ("user", "item"))
         if len(headers) == 1 or has_header:
             return _Layout(separator, names, header=True, quote='"')
     if len(words) == 2:
@@ -231,7 +215,8 @@ def _name_malformed_row(path: Path, layout: _Layout, found: dict[str, str]) -> N
     A second and slow reading, which only a file with a fault pays for, since polars does not say
     where it met one.
     """
-    lines = pl.scan_lines(path, glob=False).collect()["line"]
+    batches = pl.scan_lines(path, glob=False).collect_batches()
+    lines = itertools.chain.from_iterable(batch["line"] for batch in batches)
     quoting = csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE
     rows = csv.reader(lines, delimiter=layout.separator, quoting=quoting)
     place = {role: layout.columns.index(name) for role, name in found.items()}
@@ -264,33 +249,16 @@ def _name_malformed_row(path: Path, layout: _Layout, found: dict[str, str]) -> N
 def _read_parquet(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> pl.DataFrame:
     scan = pl.scan_parquet(path, glob=False)
     schema = scan.collect_schema()
-    found = _find_columns(path, tuple(schema.names()), wanted)
-    ids = {role: pl.col(found[role]).cast(pl.String) for role in ("user", "item")}
+    columns = parquet_columns(path, schema, wanted)
+    if isinstance(schema[columns["item"].meta.output_name()], pl.List):
+        raise UserError(f"{path}: holds a list of items in a row; --mode=prepare makes a log of it")
+    ids = {role: columns[role].cast(pl.String) for role in ("user", "item")}
+    time = columns.get("time", pl.lit(None, pl.Int64))
     smaller = compact(vocab) if vocab else []
-    if "time" not in found:
-        frame = scan.select(**ids, time=pl.lit(None, pl.Int64)).with_columns(*smaller)
-        frame = frame.collect(engine="streaming")
-    else:
-        time = pl.col(found["time"])
-        kind = schema[found["time"]]
-        if kind in (pl.Date, pl.Datetime):
-            time = time.dt.epoch("us")
-        elif kind.is_integer():
-            time = time.cast(pl.Int64)
-        elif kind.is_numeric():
-            time = time.cast(pl.Float64)
-        else:
-            raise UserError(
-                f"{path}: the time column {found['time']!r} holds {kind}; "
-                "store numbers, dates or datetimes"
-            )
-        frame = scan.select(**ids, time=time).with_columns(*smaller).collect(engine="streaming")
-        if frame["time"].dtype == pl.Float64:
-            frame = frame.with_columns(
-                time=pl.when(pl.col("time").is_finite()).then(pl.col("time"))
-            )
-    for role, name in found.items():
+    frame = scan.select(**ids, time=time).with_columns(*smaller).collect(engine="streaming")
+    for role, column in columns.items():
         empty = frame[role].is_null().arg_max()
         if empty is not None and frame[role].null_count():
+            name = column.meta.root_names()[0]
             raise UserError(f"{path}, row {empty + 1}: column {name!r} has no value; remove it")
     return frame

@@ -13,6 +13,21 @@ NOTHING = Vocabulary(())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Whole:
+    """What a sample of users must know of the log that it is drawn from.
+
+    Attributes:
+        places: int64 [users], each user's place in that log.
+        counts: int64 [n + 1], as `Sequences.counts` of that log.
+        train_counts: int64 [n + 1], as `train_counts` of it.
+    """
+
+    places: np.ndarray
+    counts: np.ndarray
+    train_counts: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sequences:
     """All users' histories, one after another (compressed sparse rows).
 
@@ -24,6 +39,7 @@ class Sequences:
         vocab: the catalogue; ids by falling frequency, ties by first appearance, unless `build` was
             given ids to keep.
         times: int64 or float64 [actions], as in the log; None where the log has none.
+        whole: of users drawn from a larger log, that log; else None.
     """
 
     name: str
@@ -32,6 +48,7 @@ class Sequences:
     users: tuple[str, ...]
     vocab: Vocabulary
     times: np.ndarray | None = None
+    whole: Whole | None = None
 
     def history(self, user: int) -> np.ndarray:
         """int32 view of one user's items, oldest first."""
@@ -42,9 +59,16 @@ class Sequences:
         """int64 [users]: rows of each user."""
         return np.diff(self.offsets)
 
+    @property
+    def places(self) -> np.ndarray:
+        """int64 [users]: each user's place in the log, the larger one if these are a sample."""
+        return np.arange(len(self.users)) if self.whole is None else self.whole.places
+
     @functools.cached_property
     def counts(self) -> np.ndarray:
         """int64 [n + 1]: rows of each id over the whole log, held-out rows included; PAD has 0."""
+        if self.whole is not None:
+            return self.whole.counts
         return np.bincount(self.items, minlength=len(self.vocab) + 1)
 
 
@@ -225,6 +249,8 @@ def leave_one_out(sequences: Sequences, *, train_on_valid: bool = False) -> Spli
 
 def train_counts(sequences: Sequences, train_ends: np.ndarray) -> np.ndarray:
     """int64 [n + 1]: training rows of each id, held-out rows left out; PAD has 0."""
+    if sequences.whole is not None:
+        return sequences.whole.train_counts
     place = np.arange(len(sequences.items)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
     is_train = place < np.repeat(train_ends, sequences.lengths)
     return np.bincount(sequences.items[is_train], minlength=len(sequences.vocab) + 1)

@@ -56,11 +56,11 @@ def draw_negatives(
     root = jax.random.key(seed, impl="threefry2x32")
     root = jax.random.fold_in(root, SAMPLED_PROTOCOLS.index(protocol))
 
-    batches = []
+    batches, places = [], sequences.places.astype(np.int32)
     for start in range(0, len(cases.users), batch_size):
         row = np.minimum(np.arange(start, start + batch_size), len(cases.users) - 1)
         users = cases.users[row]
-        batches.append(_draw_batch(root, cumulative, users, seen.ever(users), count=count))
+        batches.append(_draw_batch(root, cumulative, places[users], seen.ever(users), count=count))
     negatives = np.concatenate(jax.device_get(batches))[: len(cases.users)]
 
     drawn = (negatives != PAD).sum(axis=1)
@@ -74,12 +74,12 @@ def draw_negatives(
 
 
 @functools.partial(jax.jit, static_argnames="count")
-def _draw_batch(root, cumulative, users, seen, *, count):
-    def draw(user, excluded):
-        key = jax.random.fold_in(root, user)
+def _draw_batch(root, cumulative, places, seen, *, count):
+    def draw(place, excluded):
+        key = jax.random.fold_in(root, place)
         return sample_negatives(key, cumulative, excluded, count=count)
 
-    return jax.vmap(draw)(users, seen)
+    return jax.vmap(draw)(places, seen)
 
 
 def write_negatives(

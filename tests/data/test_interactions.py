@@ -176,7 +176,9 @@ def test_a_named_column_must_be_there(log):
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.csv: does not exist; set data.path"):
         interactions.read(tmp_path / "nowhere.csv")
-    with pytest.raises(UserError, match="is not a file"):
+    with pytest.raises(
+        UserError, match="is a folder; --mode=prepare makes a log of its Parquet files"
+    ):
         interactions.read(tmp_path)
 
 
@@ -208,7 +210,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says):
         ({"item": ["a", None]}, "row 2: column 'item' has no value"),
         ({"time": [1.0, float("nan")]}, "row 2: column 'time' has no value"),
         ({"time": ["noon", "later"]}, "time column 'time' holds String"),
-        ({"item": [["a"], ["b"]]}, "cannot be read"),
+        ({"item": [["a"], ["b"]]}, "holds a list of items in a row; --mode=prepare makes a log"),
     ],
 )
 def test_faults_in_parquet_are_named(tmp_path, column, says):
