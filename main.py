@@ -102,6 +102,12 @@ def export(values, workdir, started):
     exporting.export(workdir, output)
 
 
+def prepare(values, workdir, started):
+    from bert4rec_jax import preparing
+
+    preparing.prepare(cli.chosen_config(values["config"]), values.output)
+
+
 MODES = {
     "train": train,
     "evaluate": evaluate,
@@ -111,6 +117,7 @@ MODES = {
     "serve": serve,
     "finetune": finetune,
     "export": export,
+    "prepare": prepare,
 }
 
 
@@ -126,7 +133,8 @@ def define_flags():
         "recommend: the --top_k items for each user of the training log or of --input; "
         "serve: recommendations and a page to try them, over HTTP; finetune: goes on from the run "
         "--from with a later log, in a folder of its own; export: writes the model to the folder "
-        "--output, for programs that have not this one",
+        "--output, for programs that have not this one; prepare: makes the log of "
+        "--config.data.path a folder --output that training reads from the disk",
     )
     flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
     flags.DEFINE_string("from", "", "finetune: folder of the run to go on from; it is only read")
@@ -134,7 +142,9 @@ def define_flags():
     flags.DEFINE_list("runs", [], "two work directories to compare")
     flags.DEFINE_string("input", "", "recommend: a log of histories; default: the run's own")
     flags.DEFINE_string(
-        "output", "", "recommend: file ending in .parquet, .csv or .jsonl; export: a new folder"
+        "output",
+        "",
+        "recommend: file ending in .parquet, .csv or .jsonl; export, prepare: a new folder",
     )
     flags.DEFINE_integer("top_k", 10, "recommend: items for each user")
     flags.DEFINE_bool("with_seen", False, "recommend: items of the history too")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import pathlib
+import threading
 from typing import Any
 
 import jax
@@ -10,9 +10,21 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import growth, losses, markov, masking, mesh, mixture, models, next_item, settings
-from bert4rec_jax.data import identity, interactions, sequences, sources, synthetic
+from bert4rec_jax import (
+    datasets,
+    growth,
+    losses,
+    markov,
+    masking,
+    mesh,
+    mixture,
+    models,
+    next_item,
+    settings,
+)
+from bert4rec_jax.data import sequences
 from bert4rec_jax.data.batching import Batches, sliding_windows
+from bert4rec_jax.data.feeding import Feed
 from bert4rec_jax.data.sequences import NOTHING
 from bert4rec_jax.evaluation.attention import attention_of_cases
 from bert4rec_jax.evaluation.judge import Judge
@@ -30,16 +42,18 @@ class Experiment:
         known: the catalogue of the run that this one goes on from (`finetuning.py`).
 
     Attributes:
-        log: the users' histories.  split: what trains and what is held out.
+        data: what `datasets.load` found.
+        log: the users' histories; of a prepared log, those that are judged.
+        split: what trains and what is held out.
         oracle: of a generated log, else None.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, *, known: Vocabulary = NOTHING):
         settings.check(config)
         self.config = config
-        self.log, self.oracle = _load_log(config.data, known)
-        self.split = _split(self.log, config.data)
-        self.identity = identity.identify(self.log, self.split.test)
+        self.data = datasets.load(config, known)
+        self.log, self.split = self.data.log, self.data.split
+        self.oracle, self.identity = self.data.oracle, self.data.identity
         self.mesh = mesh.make_mesh(config.mesh.data)
         mesh.check_divisible("train.batch_size", config.train.batch_size, self.mesh)
         mesh.check_divisible("eval.batch_size", config.eval.batch_size, self.mesh)
@@ -49,7 +63,7 @@ class Experiment:
         """The "dataset" part of results.json."""
         return {
             "name": self.config.data.name,
-            **sequences.statistics(self.log),
+            **self.data.statistics,
             **dataclasses.asdict(self.identity),
             "split": self.config.data.split,
             "trained_on_valid": self.config.data.train_on_valid,
@@ -72,8 +86,8 @@ class Experiment:
     @functools.cached_property
     def batches(self) -> Batches:
         starts, lengths = sliding_windows(
-            self.log.offsets,
-            self.split.train_ends,
+            self.data.offsets,
+            self.data.train_ends,
             max_length=self.config.model.max_length,
             stride=self.config.masking.stride,
         )
@@ -128,8 +142,9 @@ class Experiment:
         return mesh.with_replicated_sharding(params, self.mesh)
 
     def run_step(self):
-        """(state, starts, lengths) -> (state, sums), compiled at the first call."""
+        """(state, *batch) -> (state, sums), compiled at the first call; of `batch`'s batches."""
         make_task, budgets = self._task()
+        is_fed = self.data.prepared is not None
         step = make_train_step(
             model=self.model,
             optimizer=self.optimizer,
@@ -141,10 +156,12 @@ class Experiment:
         mapped = mesh.map_over_devices(
             step,
             self.mesh,
-            in_axes=(None, None, mesh.DATA, mesh.DATA),
+            in_axes=(None, mesh.DATA if is_fed else None, mesh.DATA, mesh.DATA),
             out_axes=None,
             donate=(0,),
         )
+        if is_fed:
+            return mapped
         items = mesh.put_copied(self.log.items, self.mesh)
         return lambda state, *batch: mapped(state, items, *batch)
 
@@ -186,8 +203,25 @@ class Experiment:
             [Budget(ahead, most), Budget(rows - ahead, asked)],
         )
 
-    def batch(self, step: int) -> tuple[jax.Array, jax.Array]:
-        return mesh.put_split(self.batches(step), self.mesh)
+    def batch(self, step: int) -> tuple[jax.Array, ...]:
+        """(starts, lengths) of a step, and before them the items where they are not on the device
+        already."""
+        batch = self.batches(step) if self.data.prepared is None else self._feed(step)
+        return mesh.put_split(batch, self.mesh)
+
+    @functools.cached_property
+    def _feed(self) -> Feed:
+        length, own = self.config.model.max_length, mesh.own_rows(self.batches.rows, self.mesh)
+        whole_epochs = threading.Lock()  # what a thread shuffles, the others must not shuffle too
+
+        def read(step):
+            with whole_epochs:
+                starts, lengths = (x[own] for x in self.batches(step))
+            items = self.data.prepared.read(starts, lengths, width=length)
+            # Beyond 2^31 places wrap around: they are only told apart by them.
+            return items, starts.astype(np.int32), lengths
+
+        return Feed(read, steps=self.config.train.steps)
 
     @functools.cached_property
     def judge(self) -> Judge:
@@ -200,7 +234,7 @@ class Experiment:
             map_over_devices=lambda function: mesh.map_over_devices(
                 function, self.mesh, in_axes=(None, mesh.DATA), out_axes=mesh.DATA
             ),
-            **self.config.eval.to_dict(),
+            **{name: x for name, x in self.config.eval.to_dict().items() if name != "users"},
         )
 
     @property
@@ -251,32 +285,3 @@ class Experiment:
         """A random key of its own for each purpose."""
         purposes = ("parameters", "static masks", "steps")
         return jax.random.fold_in(jax.random.key(self.config.seed), purposes.index(purpose))
-
-
-def _split(log: sequences.Sequences, data: ml_collections.ConfigDict) -> sequences.Split:
-    if data.split == "global_time":
-        return sequences.global_time_split(
-            log, at=data.split_time, train_on_valid=data.train_on_valid
-        )
-    return sequences.leave_one_out(log, train_on_valid=data.train_on_valid)
-
-
-def _load_log(data: ml_collections.ConfigDict, known: Vocabulary):
-    """(Sequences, Oracle or None)."""
-    if data.name == "synthetic" and not data.path:
-        return synthetic.generate(seed=0)
-    path = data.path or sources.fetch(data.name, pathlib.Path(data.cache).expanduser())
-    frame = interactions.read(
-        path,
-        user_column=data.user_column,
-        item_column=data.item_column,
-        time_column=data.time_column,
-    )
-    log = sequences.build(
-        frame,
-        name=data.name,
-        min_item_count=data.min_item_count,
-        min_user_count=data.min_user_count,
-        known=known,
-    )
-    return log, None

@@ -99,6 +99,13 @@ def with_replicated_sharding(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
+def own_rows(rows: int, mesh: Mesh) -> np.ndarray:
+    """The rows, of so many of a batch, that this process puts on its devices: int [own]."""
+    parts = np.arange(rows).reshape(mesh.shape[DATA], -1)
+    devices = mesh.devices.reshape(len(parts), -1)[:, 0]
+    return parts[[device.process_index == jax.process_index() for device in devices]].ravel()
+
+
 def put_split(tree: Any, mesh: Mesh) -> Any:
     """Host arrays -> device arrays whose leading axis is split over the data axis."""
     sharding = NamedSharding(mesh, PartitionSpec(DATA))

@@ -8,6 +8,7 @@ import numpy as np
 
 from bert4rec_jax import lists
 from bert4rec_jax.data import interactions, sequences
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.files import writing
 from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.recommender import Recommender
@@ -48,10 +49,19 @@ def recommend(
         lists.read_items(deny, vocab) if deny else (),
     )
     title_of = lists.read_titles(titles) if titles else None
-    histories = read_histories(source, vocab) if source else experiment().log
+    histories = read_histories(source, vocab) if source else _own_histories(experiment())
     write_recommendations(
         recommender, histories, output, k=k, with_seen=with_seen, barred=barred, title_of=title_of
     )
+
+
+def _own_histories(experiment: Experiment) -> sequences.Sequences:
+    if experiment.data.prepared is not None:
+        raise UserError(
+            "the log of this run is prepared, and its users are not in memory: give those to "
+            "recommend for with --input=LOG"
+        )
+    return experiment.log
 
 
 def read_histories(source: str, vocab: Vocabulary) -> sequences.Sequences:

@@ -75,6 +75,7 @@ _RULES = {
     "train.eval_every": (_positive, "positive"),
     "train.checkpoint_minutes": (_positive, "positive"),
     "train.patience": (_not_negative, "not negative"),
+    "eval.users": (_not_negative, "not negative (0: all)"),
     "eval.batch_size": (_positive, "positive"),
     "eval.ks": (lambda ks: len(ks) > 0 and min(ks) > 0, "positive numbers"),
     "mesh.model": (lambda n: n == 1, "1: tables are not split over devices yet"),
@@ -82,7 +83,7 @@ _RULES = {
 }
 
 # What may differ between the command that began a run and the one that goes on with it.
-_FREE = ("data.path", "data.cache", "eval", "mesh", "train.steps", "train.patience")
+_FREE = ("data.path", "data.cache", "data.verify", "eval", "mesh", "train.steps", "train.patience")
 _FREE += ("train.log_every", "train.eval_every", "train.checkpoint_minutes")
 
 

@@ -13,7 +13,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "custom"  # ml-1m, ml-20m, beauty, steam download; synthetic is generated
-    config.data.path = ""  # a local log file instead of the download
+    # A local log file instead of the download, or a folder that --mode=prepare made of a log.
+    config.data.path = ""
+    config.data.verify = True  # read a prepared log once to check its digests before it is used
     config.data.cache = "~/.cache/bert4rec_jax"  # folder of downloads
     config.data.user_column = ""  # column names of your own log; empty: recognised by their names
     config.data.item_column = ""  # likewise
@@ -90,6 +92,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.protocols = ("popularity_100", "uniform_100", "full")  # also full_with_history
     config.eval.ks = (1, 5, 10)  # cut-offs of HR@k and NDCG@k (section 4.2)
     config.eval.negatives = ""  # a Parquet file of negatives: read if it is there, else written
+    config.eval.users = 500_000  # most users judged, drawn evenly from a larger log; 0: all
     config.eval.batch_size = 128  # users at once
 
     config.mesh = ml_collections.ConfigDict()

@@ -1,5 +1,7 @@
 """The mesh and what is said of a bad one."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -43,3 +45,10 @@ def test_gradients_of_copies_are_summed_once():
 
     mapped = mesh.map_over_devices(gradient, where, in_axes=(None, "data"), out_axes=None)
     assert float(mapped(np.float32(2), np.arange(8, dtype=np.float32))) == 28
+
+
+def test_a_process_reads_the_rows_of_its_own_devices():
+    """Two processes with two devices each; this one, 0, has the second and the fourth."""
+    devices = [types.SimpleNamespace(process_index=process) for process in (1, 0, 1, 0)]
+    one = types.SimpleNamespace(shape={mesh.DATA: 4}, devices=np.array(devices))
+    assert mesh.own_rows(8, one).tolist() == [2, 3, 6, 7]
