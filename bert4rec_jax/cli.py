@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from bert4rec_jax.errors import UserError
+from bert4rec_jax.errors import UserError, machine_fault
 
 # What absl and ml_collections raise for an unknown flag or setting, a value of the wrong type and
 # a config file that is missing.
@@ -34,21 +34,47 @@ def run(
         return 0
 
     def run_mode():
-        values = _parse(argv, define_flags)
+        values = parse(argv, define_flags)
         workdir = values.workdir or f"runs/{values.config.data.name}"
         modes[values.mode](values, pathlib.Path(workdir), started)
 
+    sys.unraisablehook = _but_late_callbacks(sys.unraisablehook)
     return reporting(run_mode)
 
 
 def reporting(function: Callable[[], None]) -> int:
-    """Call `function`; the exit code: 2, with one line on stderr, for a user's mistake."""
+    """Call `function`; the exit code: 2, with one line on stderr, for what the user can mend.
+
+    That is a mistake in the input, or a disk that is full or read-only. Anything else is a fault of
+    the program: a traceback, and code 1.
+    """
     try:
         function()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        line = str(error)
+    except Exception as error:
+        line = machine_fault(error)
+        if line is None:
+            raise
+    else:
+        return 0
+    print(f"error: {' '.join(line.splitlines())}", file=sys.stderr)
+    return 2
+
+
+def _but_late_callbacks(hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`hook`, without what Orbax leaves behind where a disk is full.
+
+    It ends its event loop at the first file that cannot be written, and each of the others then
+    finds it closed: a traceback apiece on stderr, beside the error that says why.
+    """
+
+    def filtered(unraisable):
+        late = isinstance(unraisable.exc_value, RuntimeError)
+        if not (late and str(unraisable.exc_value) == "Event loop is closed"):
+            hook(unraisable)
+
+    return filtered
 
 
 def require(extra: str, *libraries: str) -> None:
@@ -102,8 +128,12 @@ def _recipe(path: str) -> tuple[Callable, bool]:
     return get_config, bool(inspect.signature(get_config).parameters)
 
 
-def _parse(argv: list[str], define_flags: Callable[[], None]) -> flags.FlagValues:
-    values = flags.FLAGS
+def parse(
+    argv: list[str],
+    define_flags: Callable[[], None],
+    values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagValues:
+    """`values` as `argv` sets them; UserError for what is unknown or of a wrong type."""
     try:
         define_flags()  # ml_collections reads the settings among the arguments here already
         rest = values(argv)[1:]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 
 import jax
 
@@ -9,5 +10,7 @@ import jax
 def keep_beside(workdir: pathlib.Path) -> None:
     """Keep compiled programs beside the run, so that the next start does not compile again."""
     if os.access(workdir, os.W_OK):
+        # One that cannot be written costs the next start time, and is no fault of this run.
+        warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -123,9 +123,8 @@ def _begin(
     """
     metric = experiment.config.train.select_by
     source = Checkpoints(origin / "checkpoints", metric=metric, read_only=True)
-    step = source.best_step()
-    vocabulary = source.read_meta(step)["vocabulary"]
-    params = source.restore_params(step, experiment.abstract_params(items))
+    vocabulary = source.latest_meta()[1]["vocabulary"]
+    step, params = source.restore_best(experiment.abstract_params(items))
     source.close()
     state = experiment.state_grown_from(params)
     metrics = experiment.judge.validate(state.params)

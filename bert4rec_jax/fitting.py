@@ -13,7 +13,7 @@ import polars as pl
 
 from bert4rec_jax import modes
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation.files import replacing
+from bert4rec_jax.files import replacing
 
 # configs/custom.py's settings over configs/default.py.
 RECIPE = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.data import panics
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import PAD, Vocabulary
 
@@ -46,10 +47,11 @@ def read_titles(path: str) -> dict[str, str]:
 
 def _read_table(path: str, columns: tuple[str, ...]) -> pl.DataFrame:
     try:
-        if Path(path).suffix == ".parquet":
-            frame = pl.read_parquet(path)
-        else:
-            frame = pl.read_csv(path, infer_schema=False)
+        with panics.as_errors():
+            if Path(path).suffix == ".parquet":
+                frame = pl.read_parquet(path)
+            else:
+                frame = pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason})") from error

@@ -64,14 +64,13 @@ def load(workdir: str | pathlib.Path) -> Trained:
         max_length = models.input_length(kind, max_length)
         shapes = jax.eval_shape(functools.partial(init_params, model=model), jax.random.key(0))
         checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
-        step = checkpoints.best_step()
-        saved = checkpoints.read_meta(step)["vocabulary"]
+        saved = checkpoints.latest_meta()[1]["vocabulary"]
         if saved != vocab.digest:
             raise UserError(
                 f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue "
                 f"that was trained on ({saved[:12]})"
             )
         like = mesh.with_replicated_sharding(shapes, mesh.make_mesh(1))
-        params = checkpoints.restore_params(step, like)
+        step, params = checkpoints.restore_best(like)
         checkpoints.close()
     return Trained(config, scorer, params, vocab, counts, retired, max_length, step)

@@ -1,27 +1,30 @@
 """What main.py's modes do: train, evaluate, compare."""
 
+import contextlib
 import dataclasses
 import json
-import os
 import pathlib
-import sys
-import time
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import compilation, provenance, settings
-from bert4rec_jax.data import catalogue, identity, sequences
+from bert4rec_jax import compilation, narration, provenance, settings
+from bert4rec_jax.data import catalogue, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
 from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
-from bert4rec_jax.evaluation.files import replacing
+from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.experiment import Experiment
+from bert4rec_jax.files import InUseError, only_writer, replacing
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.loop import LoopOptions, Standing, StopRequest, fit
 from bert4rec_jax.training.records import Records
+
+# What only the process that holds a work directory writes there.
+_FILES = ("config.json", "items.parquet", "metrics.jsonl", "ranks.parquet", "results.json")
+_FILES += ("report.html", "plots/*")
 
 _COUNTED = {"steps": 0, "end": "counted"}
 
@@ -49,35 +52,49 @@ def train(
         settings.check_same_config(config.to_dict(), saved, workdir)
     if experiment is None:
         experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir))
-    _say_what_is_read(experiment)
+    narration.say_what_is_read(experiment)
     judge = experiment.judge
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_writer(workdir, files=_FILES))
+        except OSError as error:
+            raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
         if experiment.is_counted:
             _write_config(config, workdir)
             write_catalogue(experiment, workdir)
             _report(experiment, experiment.counted[1], _COUNTED, workdir)
             return True
-        checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
-    except OSError as error:
-        raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
-    _say_what_is_trained(experiment)
-    latest, standing = checkpoints.latest_step(), Standing()
-    if latest is not None:
-        saved = checkpoints.read_meta(latest)
-        settings.check_same_run(experiment.meta(), saved, workdir)
-        standing = Standing(**saved["standing"])
+        return _train(experiment, judge, workdir, started=started, retired=retired)
+
+
+def _train(
+    experiment: Experiment,
+    judge: Judge,
+    workdir: pathlib.Path,
+    *,
+    started: float,
+    retired: np.ndarray | None,
+) -> bool:
+    """`train`, for the only process that writes to `workdir`."""
+    config, standing = experiment.config, Standing()
+    checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
+    narration.say_what_is_trained(experiment)
+    resumes = checkpoints.latest_step() is not None
+    if resumes:
+        settings.check_same_run(experiment.meta(), checkpoints.latest_meta()[1], workdir)
     elif catalogue.is_grown(workdir):
         raise UserError(f"{workdir}: its fine-tuning has not begun: give that command once more")
     compilation.keep_beside(workdir)
     state = experiment.initial_state()
-    if latest is not None:
-        state = checkpoints.restore(latest, like=state)
-        _say(f"resuming {workdir} at step {latest}")
+    if resumes:
+        state, saved = checkpoints.restore_latest(state)
+        standing = Standing(**saved["standing"])
+        narration.say(f"resuming {workdir} at step {int(state.step)}")
     _write_config(config, workdir)
     write_catalogue(experiment, workdir, retired)
 
-    run_step = _announce_first(experiment.run_step(), started)
+    run_step = narration.announce_first(experiment.run_step(), started)
     records = Records(workdir, step=int(state.step))
     options = config.train.to_dict()
     with StopRequest() as stop:
@@ -98,7 +115,7 @@ def train(
     records.close()
     if stop and int(state.step) < config.train.steps:
         checkpoints.close()
-        _say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
+        narration.say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
         return False
     _report(experiment, *_restore_best(experiment, checkpoints), workdir)
     checkpoints.close()
@@ -130,18 +147,27 @@ def evaluate(
         overrides: settings given on the command line, by dotted name.
     """
     experiment = experiment_of(defaults, overrides, workdir)
-    if experiment.is_counted:
-        _report(experiment, experiment.counted[1], _COUNTED, workdir)
-        return
-    checkpoints = Checkpoints(
-        workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
-    )
-    compilation.keep_beside(workdir)
-    settings.check_same_run(
-        experiment.meta(), checkpoints.read_meta(checkpoints.best_step()), workdir
-    )
-    _report(experiment, *_restore_best(experiment, checkpoints), workdir)
-    checkpoints.close()
+    with contextlib.ExitStack() as held:
+        # Only the holder writes: results of a checkpoint that a training has left behind meanwhile
+        # must not take the place of its own.
+        why_not = None
+        try:
+            held.enter_context(only_writer(workdir, files=_FILES))
+        except InUseError:
+            why_not = "in use by another process"
+        except OSError as error:
+            why_not = f"read-only ({error.strerror})"
+        if experiment.is_counted:
+            _report(experiment, experiment.counted[1], _COUNTED, workdir, why_not=why_not)
+            return
+        checkpoints = Checkpoints(
+            workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
+        )
+        if why_not is None:
+            compilation.keep_beside(workdir)
+        settings.check_same_run(experiment.meta(), checkpoints.latest_meta()[1], workdir)
+        _report(experiment, *_restore_best(experiment, checkpoints), workdir, why_not=why_not)
+        checkpoints.close()
 
 
 def experiment_of(
@@ -178,10 +204,12 @@ def saved_config(
 
 def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any, dict[str, Any]]:
     """The parameters to be judged, and the "train" part of results.json."""
-    best, latest = checkpoints.best_step(), checkpoints.latest_step()
-    if experiment.config.data.train_on_valid:
-        best = latest  # a validation on training items cannot choose
-    standing = Standing(**checkpoints.read_meta(latest)["standing"])
+    latest, meta = checkpoints.latest_meta()
+    # A validation on training items cannot choose.
+    best, params = checkpoints.restore_best(
+        experiment.abstract_params(), latest=experiment.config.data.train_on_valid
+    )
+    standing = Standing(**meta["standing"])
     if latest >= experiment.config.train.steps:
         end = "steps"
     else:
@@ -194,14 +222,23 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
         "seconds": standing.seconds,
         "examples_per_second": standing.examples / max(standing.seconds, 1e-9),
         "fill": experiment.batches.fill,
+        "skipped": standing.skipped,
     }
-    return checkpoints.restore_params(best, experiment.abstract_params()), train_part
+    return params, train_part
 
 
 def _report(
-    experiment: Experiment, params: Any, train_part: dict[str, Any], workdir: pathlib.Path
+    experiment: Experiment,
+    params: Any,
+    train_part: dict[str, Any],
+    workdir: pathlib.Path,
+    *,
+    why_not: str | None = None,
 ) -> None:
-    """Evaluate; write results.json, ranks.parquet and report.html; print the table."""
+    """Evaluate and print the table; unless `why_not`, write results.json and its like.
+
+    results.json comes after ranks.parquet: where it is, the run is finished.
+    """
     figures, ranks = experiment.judge.report(params)
     results = {
         "dataset": experiment.dataset,
@@ -227,11 +264,11 @@ def _report(
     print(report.metrics_table(results))
     if experiment.oracle is not None:
         print(f"best achievable full HR@10 of this generated log: {ceiling:.4f}")
-    if not os.access(workdir, os.W_OK):
-        _say(f"{workdir} is read-only: no results.json, ranks.parquet and report.html")
+    if why_not:
+        narration.say(f"{workdir} is {why_not}: no results.json, ranks.parquet and report.html")
         return
-    report.write_results(workdir / "results.json", results)
     report.write_ranks(workdir / "ranks.parquet", experiment.log.users, ranks)
+    report.write_results(workdir / "results.json", results)
     html.write_report(workdir, attention=experiment.attention(params))
 
 
@@ -250,42 +287,3 @@ def write_catalogue(
         retired = catalogue.read_retired(path)
     with replacing(path) as unfinished:
         catalogue.write_catalogue(unfinished, experiment.log.vocab, counts, retired)
-
-
-def _say_what_is_read(experiment: Experiment) -> None:
-    data = experiment.dataset
-    _say(
-        f"{data['name']}: {data['users']:,} users, {data['items']:,} items, "
-        f"{data['actions']:,} actions, mean length {data['length_mean']:.1f}, "
-        f"density {data['density']:.2%}"
-    )
-    _say(f"{identity.verdict(data['name'], experiment.identity)}, digest {data['digest'][:12]}")
-
-
-def _say_what_is_trained(experiment: Experiment) -> None:
-    batches = experiment.batches
-    _say(
-        f"{experiment.config.model.name}: {len(batches.lengths):,} windows in "
-        f"{batches.steps_per_epoch} steps an epoch, {batches.rows} rows a step, "
-        f"{batches.fill:.0%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
-    )
-
-
-def _announce_first(run_step, started: float):
-    """`run_step`, which prints once how long the command took to complete its first step."""
-    first = True
-
-    def wrapped(state, *batch):
-        nonlocal first
-        result = run_step(state, *batch)
-        if first:
-            jax.block_until_ready(result)
-            _say(f"first step done {time.monotonic() - started:.1f} s after the start")
-            first = False
-        return result
-
-    return wrapped
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,20 +1,33 @@
 """What a config must satisfy before anything is built, and when a saved run may be gone on with."""
 
+import math
 import pathlib
 from typing import Any
 
 from bert4rec_jax.encoder import PARTS
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.evaluation.ranking import PROTOCOLS
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.models import NAMES
 
+# Whole numbers are int32 wherever a program is compiled for them, and no infinity is a setting.
+_LIMIT = 2**31
+
 
 def _positive(value) -> bool:
-    return value > 0
+    return 0 < value < _LIMIT
 
 
 def _not_negative(value) -> bool:
-    return value >= 0
+    return 0 <= value < _LIMIT
+
+
+def _cutoffs(ks) -> bool:
+    return len(ks) > 0 and all(isinstance(k, int) and _positive(k) for k in ks)
+
+
+def _protocols(names) -> bool:
+    return len(names) > 0 and set(map(str, names)) <= set(PROTOCOLS)
 
 
 def _rate(value) -> bool:
@@ -40,7 +53,10 @@ _RULES = {
         ("leave_one_out", "global_time").__contains__,
         "leave_one_out or global_time",
     ),
-    "model.max_length": (lambda n: n >= 2, "at least 2"),
+    "data.min_item_count": (_not_negative, "not negative"),
+    "data.min_user_count": (_not_negative, "not negative"),
+    "data.split_time": (math.isfinite, "a finite number"),
+    "model.max_length": (lambda n: 2 <= n < _LIMIT, "at least 2"),
     "model.hidden": (_positive, "positive"),
     "model.layers": (_positive, "positive"),
     "model.heads": (_positive, "positive"),
@@ -76,15 +92,17 @@ _RULES = {
     "train.checkpoint_minutes": (_positive, "positive"),
     "train.patience": (_not_negative, "not negative"),
     "eval.users": (_not_negative, "not negative (0: all)"),
+    "train.max_skipped": (_not_negative, "not negative"),
     "eval.batch_size": (_positive, "positive"),
-    "eval.ks": (lambda ks: len(ks) > 0 and min(ks) > 0, "positive numbers"),
+    "eval.ks": (_cutoffs, "positive whole numbers"),
+    "eval.protocols": (_protocols, f"some of {', '.join(PROTOCOLS)}"),
     "mesh.model": (lambda n: n == 1, "1: tables are not split over devices yet"),
     "mesh.data": (_not_negative, "not negative (0: all devices)"),
 }
 
 # What may differ between the command that began a run and the one that goes on with it.
 _FREE = ("data.path", "data.cache", "data.verify", "eval", "mesh", "train.steps", "train.patience")
-_FREE += ("train.log_every", "train.eval_every", "train.checkpoint_minutes")
+_FREE += ("train.log_every", "train.eval_every", "train.checkpoint_minutes", "train.max_skipped")
 
 
 def check(config) -> None:
@@ -93,9 +111,9 @@ def check(config) -> None:
         section, key = name.split(".")
         value = config[section][key]
         if not holds(value):
-            raise UserError(f"{name} {value!r} must be {words}")
-    if config.seed < 0:
-        raise UserError(f"seed {config.seed} must be not negative")
+            raise UserError(f"{name} {value!r} must be {words}{_limit(value)}")
+    if not _not_negative(config.seed):
+        raise UserError(f"seed {config.seed} must be not negative{_limit(config.seed)}")
     model, data, train = config.model, config.data, config.train
     if model.hidden % model.heads:
         raise UserError(
@@ -111,6 +129,10 @@ def check(config) -> None:
         )
     if data.path and not pathlib.Path(data.path).exists():
         raise UserError(f"data.path {data.path}: no such file")
+
+
+def _limit(value) -> str:
+    return ", and below 2**31" if isinstance(value, int | float) and value >= _LIMIT else ""
 
 
 def check_same_run(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.Path) -> None:

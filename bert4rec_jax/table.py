@@ -14,7 +14,7 @@ import ml_collections
 from bert4rec_jax import modes, settings
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import models_table, report
-from bert4rec_jax.evaluation.files import replacing
+from bert4rec_jax.files import replacing
 
 
 def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathlib.Path) -> None:

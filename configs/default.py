@@ -86,6 +86,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.eval_every = 1000  # steps between validations, each followed by a checkpoint
     config.train.checkpoint_minutes = 5.0  # a checkpoint at least this often
     config.train.patience = 20  # validations without improvement before stopping; 0: never
+    # Updates left out since their loss or gradient is not finite; with one more the run stops.
+    config.train.max_skipped = 10
     config.train.select_by = "full/NDCG@10"  # PROTOCOL/METRIC on validation that chooses the best
 
     config.eval = ml_collections.ConfigDict()

@@ -22,6 +22,7 @@ FOLDERS = {"data", "evaluation", "serving", "training"}
 DATA_CHAIN = ["sources", "columns", "interactions", "sequences", "batching"]
 NEIGHBOURS = {  # leaves that need a leaf
     "data.batching": {"masking"},
+    "lists": {"data.panics"},
     "losses": {"sampled_losses"},
     "next_item": {"masking"},
     "mixture": {"masking", "next_item"},
@@ -36,6 +37,7 @@ ASSEMBLERS = {
     "settings",
     "experiment",
     "modes",
+    "narration",
     "table",
     "recommender",
     "recommending",
@@ -59,6 +61,7 @@ HOMES = {
     "prometheus_client": {"serving.app", "serving.telemetry"},
     "uvicorn": {"serving.server"},
     "grain": {"data.feeding"},
+    "filelock": {"files"},
     "jax.sharding": {"mesh"},
     "jax.shard_map": {"mesh"},
     "jax.pmap": {"mesh"},

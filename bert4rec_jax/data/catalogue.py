@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.data import panics
 from bert4rec_jax.data.sequences import NOTHING
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import Vocabulary
@@ -49,10 +50,17 @@ def read_catalogue(path: str | os.PathLike) -> tuple[Vocabulary, np.ndarray]:
             "the last checkpoint, and adds it"
         )
     try:
-        frame = pl.read_parquet(path).select(pl.col("item").cast(pl.String), "rows")
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
+        with panics.as_errors():
+            frame = pl.read_parquet(path).select(
+                pl.col("item").cast(pl.String), pl.col("rows").cast(pl.Int64)
+            )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: not a run's catalogue ({reason})") from error
+    if frame.is_empty() or frame["item"].has_nulls() or frame["rows"].has_nulls():
+        raise UserError(f"{path}: not a run's catalogue (values are missing)")
+    if frame["item"].is_duplicated().any():
+        raise UserError(f"{path}: not a run's catalogue (an item is there twice)")
     return Vocabulary(tuple(frame["item"])), np.concatenate([[0], frame["rows"].to_numpy()])
 
 

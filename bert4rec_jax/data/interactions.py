@@ -22,6 +22,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bert4rec_jax.data import panics
 from bert4rec_jax.data.columns import find_columns, known, parquet_columns
 from bert4rec_jax.data.ids import compact
 from bert4rec_jax.errors import UserError
@@ -31,6 +32,13 @@ FORMATS = "`user item` text, GroupLens `::`, CSV or TSV with a header, RecBole .
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _RECBOLE_FIELD = re.compile(r"\S+:(token|float)(_seq)?")
+# What the readers raise where a file's bytes are not what its name or first line promises.
+_UNREADABLE = (
+    pl.exceptions.PolarsError,
+    csv.Error,
+    OSError,
+    ValueError,
+)
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 
 
@@ -73,9 +81,12 @@ def read(
     check_file(path)
     wanted = {"user": user_column, "item": item_column, "time": time_column}
     try:
-        frame = (_read_parquet if is_parquet(path) else _read_text)(path, wanted, vocab)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        with panics.as_errors():
+            frame = (_read_parquet if is_parquet(path) else _read_text)(path, wanted, vocab)
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: cannot be read ({reason}); is the file damaged?") from error
     if frame.is_empty():
         raise UserError(f"{path}: holds no interactions; give a file with at least one row")

@@ -10,7 +10,7 @@ import numpy as np
 from bert4rec_jax.data.identity import Identity, verdict
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import page, report, sections
-from bert4rec_jax.evaluation.files import replacing
+from bert4rec_jax.files import replacing
 
 
 def write_report(workdir: Path, *, attention: np.ndarray | None) -> None:

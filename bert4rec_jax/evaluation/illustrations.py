@@ -24,8 +24,9 @@ def curves(
         best_step: of the checkpoint that was kept, if known.
     """
     made = []
-    if train:
-        steps, losses = [r["step"] for r in train], [r["loss"] for r in train]
+    # An interval whose every step was skipped has no loss.
+    if trained := [r for r in train if r["loss"] is not None]:
+        steps, losses = [r["step"] for r in trained], [r["loss"] for r in trained]
         text = f"training loss, from {losses[0]:.3f} to {losses[-1]:.3f} in {steps[-1]:,} steps"
         made.append(
             Figure("training_loss", plots.training_loss(steps, losses), text, "Training loss.")

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.data import panics
 from bert4rec_jax.data.sequences import Cases, Sequences
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation.files import replacing
 from bert4rec_jax.evaluation.inputs import SeenItems
+from bert4rec_jax.files import replacing
 from bert4rec_jax.sampling import sample_negatives
 from bert4rec_jax.vocab import PAD
 
@@ -139,8 +140,9 @@ def read_negatives(
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file of negatives")
     try:
-        table = pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
+        with panics.as_errors():
+            table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
     if missing := [name for name in columns if name not in table.columns]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.data import panics
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import published
-from bert4rec_jax.evaluation.files import replacing
+from bert4rec_jax.files import replacing
 
 RANKS_SCHEMA = {
     "user": pl.String,
@@ -54,8 +55,9 @@ def read_ranks(path: str | os.PathLike) -> pl.DataFrame:
     if not file.is_file():
         raise UserError(f"{file}: no such file; a finished run leaves one in its workdir")
     try:
-        return pl.read_parquet(file).select(pl.col(k).cast(t) for k, t in RANKS_SCHEMA.items())
-    except pl.exceptions.PolarsError as error:
+        with panics.as_errors():
+            return pl.read_parquet(file).select(pl.col(k).cast(t) for k, t in RANKS_SCHEMA.items())
+    except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{file}: not a file of ranks ({reason})") from error
 

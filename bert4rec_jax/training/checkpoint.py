@@ -1,7 +1,11 @@
-"""All of Orbax: what is saved, which checkpoints are kept, and how one comes back."""
+"""All of Orbax: what is saved, which checkpoints are kept, and how a whole one comes back."""
 
 import logging
+import math
 import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +13,15 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.training.integrity import (
+    DamagedCheckpoint,
+    damaged,
+    fingerprints,
+    kinds,
+    mend_metrics,
+    read_meta,
+    sealed,
+)
 from bert4rec_jax.training.state import TrainState
 
 # Orbax reports each file it touches at INFO and its own defaults at WARNING.
@@ -16,18 +29,24 @@ logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathnam
 
 
 class Checkpoints:
-    """The checkpoints of one run: the latest and the best.
+    """The checkpoints of one run: the latest two and the best.
 
     Checkpoint N holds the state after N updates, as three items: "params"; "train" (optimizer state
     and step), which evaluation does not read; "meta", JSON: what the run must be equal in to be
-    resumed, and how far early stopping had come.
+    resumed, how far early stopping had come, and fingerprints of the other two. What comes back is
+    held against these: Orbax sees a missing or cut file, but not a flipped bit.
     """
 
     def __init__(self, directory: pathlib.Path, *, metric: str, read_only: bool = False):
-        """Open `directory`; `metric` names the validation metric whose highest value is best."""
+        """Open `directory`; `metric` names the validation metric whose highest value is best.
+
+        Args:
+            read_only: for who reads beside a training. Else this process must be the only writer:
+                what a killed one left unfinished is removed.
+        """
 
         def best_fn(metrics: dict[str, float]) -> float:
-            return metrics[metric]
+            return metrics.get(metric, -math.inf)
 
         # The policy decides what stays; best_fn must be set too, or Orbax neither writes metrics
         # nor knows which step is best.
@@ -44,7 +63,13 @@ class Checkpoints:
             ),
             create=not read_only,
             read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+            # It would read all metrics, and give up where one file of them is damaged.
+            lightweight_initialize=read_only,
         )
+        self._directory, self._metric, self._read_only = directory, metric, read_only
+        if not read_only:
+            mend_metrics(directory)
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=options,
@@ -54,7 +79,6 @@ class Checkpoints:
                 "meta": ocp.JsonCheckpointHandler(),
             },
         )
-        self._directory = directory
 
     def save(
         self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float] | None
@@ -63,12 +87,19 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        items = {
+            "params": state.params,
+            "train": {"step": state.step, "opt_state": state.opt_state},
+        }
+        meta = meta | {
+            "fingerprints": {name: fingerprints(item) for name, item in items.items()},
+            "metrics": metrics,
+        }
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                train=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-                meta=ocp.args.JsonSave(meta),
+                **{name: ocp.args.StandardSave(item) for name, item in items.items()},
+                meta=ocp.args.JsonSave(sealed(meta)),
             ),
             metrics=metrics,
         )
@@ -78,40 +109,51 @@ class Checkpoints:
 
     def best_step(self) -> int:
         """The step with the best validation; the latest one if none was validated."""
-        best = self._manager.best_step()
-        best = self._manager.latest_step() if best is None else best
-        if best is None:
+        if not self._manager.all_steps():
             raise UserError(
                 f"{self._directory}: no checkpoint here; train with this --workdir first"
             )
-        return best
+        return self._best_first()[0]
 
     def read_meta(self, step: int) -> dict[str, Any]:
-        restored = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return restored["meta"]
+        """DamagedCheckpoint where it cannot be read, as for `restore` and `restore_params`."""
+        return read_meta(self._directory / str(step))
+
+    def latest_meta(self) -> tuple[int, dict[str, Any]]:
+        """(N, its meta) of the latest checkpoint whose meta is whole."""
+        self.best_step()  # there is one
+        return self._first_whole(self._latest_first, self.read_meta)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The whole state. `like` gives shapes, dtypes and shardings; any device count will do."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract.params),
-                train=ocp.args.StandardRestore(
-                    {"step": abstract.step, "opt_state": abstract.opt_state}
-                ),
-            ),
-        )
+        """The whole state. `like` gives shapes, dtypes and shardings; any device count will do.
+
+        Raises:
+            UserError: the checkpoint is damaged, or of other shapes.
+        """
+        items = {"params": like.params, "train": {"step": like.step, "opt_state": like.opt_state}}
+        restored = self._restore(step, items)
         train = restored["train"]
         return TrainState(train["step"], restored["params"], train["opt_state"])
 
     def restore_params(self, step: int, like: Any) -> Any:
         """The parameters alone; `like` is a tree of arrays or of ShapeDtypeStructs."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
+        return self._restore(step, {"params": like})["params"]
+
+    def restore_latest(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """(state, meta) of the latest checkpoint that is whole. Later ones are put aside, where
+        the training that goes on will not take them for its own, and named on stderr."""
+        _, found = self._first_whole(
+            self._latest_first, lambda step: (self.restore(step, like), self.read_meta(step))
         )
-        return restored["params"]
+        return found
+
+    def restore_best(self, like: Any, *, latest: bool = False) -> tuple[int, Any]:
+        """(N, parameters) of the best checkpoint that is whole, or the latest one."""
+        self.best_step()  # there is one
+        return self._first_whole(
+            self._latest_first if latest else self._best_first,
+            lambda step: self.restore_params(step, like),
+        )
 
     def wait(self) -> None:
         """Block until what was saved is on disk."""
@@ -119,3 +161,90 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+    def _latest_first(self) -> list[int]:
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    def _best_first(self) -> list[int]:
+        def value(step: int) -> tuple[float, int]:
+            try:
+                metrics = self.read_meta(step).get("metrics") or self._manager.metrics(step) or {}
+            except ValueError:  # damaged
+                metrics = {}
+            return metrics.get(self._metric, -math.inf), step
+
+        return sorted(self._manager.all_steps(), key=value, reverse=True)
+
+    def _first_whole(self, order: Callable[[], list[int]], read: Callable[[int], Any]) -> Any:
+        """(N, read(N)) for the first N of `order()` that is not damaged."""
+        passed: dict[int, DamagedCheckpoint] = {}
+        for step in order():
+            try:
+                found = read(step)
+            except DamagedCheckpoint as error:
+                if self._read_only and self._is_going(step):
+                    return self._first_whole(order, read)
+                passed[step] = error
+                continue
+            for other, error in passed.items():
+                aside = "" if self._read_only else f" (it is now {self._set_aside(other)})"
+                print(
+                    f"{error}: going back to checkpoint {step}{aside}", file=sys.stderr, flush=True
+                )
+            return step, found
+        first = next(iter(passed.values()))
+        raise UserError(
+            f"{first}, and no other is whole: restore {self._directory} from a copy, or train anew "
+            "in another --workdir"
+        )
+
+    def _is_going(self, step: int) -> bool:
+        """Whether the training that this process reads beside is removing the checkpoint."""
+        time.sleep(1.0)
+        self._manager.reload()
+        return step not in self._manager.all_steps()
+
+    def _set_aside(self, step: int) -> pathlib.Path:
+        folder = self._directory.parent / "damaged"
+        folder.mkdir(exist_ok=True)
+        place = folder / f"{step}-{len(list(folder.iterdir()))}"
+        (self._directory / str(step)).rename(place)
+        self._manager.reload()
+        return place
+
+    def _restore(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Items of a checkpoint, held against their fingerprints."""
+        prints = self.read_meta(step).get("fingerprints")  # older checkpoints have none
+        for name in like if prints else ():
+            self._refuse_other_types(step, prints[name], like[name])
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, dict(like))
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    **{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+                ),
+            )
+        except (jax.errors.JaxRuntimeError, MemoryError):
+            raise  # too little memory is no damage
+        except Exception as error:  # Orbax's readers raise whatever they meet
+            raise damaged(self._directory / str(step), error) from error
+        for name in like if prints else ():
+            found = fingerprints(restored[name])
+            if wrong := [path for path in found if found[path] != prints[name][path]]:
+                raise damaged(
+                    self._directory / str(step),
+                    f"{wrong[0]} is {found[wrong[0]]}, and {prints[name][wrong[0]]} was saved",
+                )
+        return dict(restored)
+
+    def _refuse_other_types(self, step: int, prints: Mapping[str, str], like: Any) -> None:
+        saved = {path: text.rpartition(" ")[0] for path, text in prints.items()}
+        now = kinds(like)
+        for path in sorted(saved.keys() | now.keys()):
+            before, after = saved.get(path, "nothing"), now.get(path, "nothing")
+            if before != after:
+                raise UserError(
+                    f"{self._directory / str(step)} is of another model: it has {before} for "
+                    f"{path}, and this one {after}: choose another --workdir"
+                )

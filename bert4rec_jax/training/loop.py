@@ -22,6 +22,7 @@ class LoopOptions:
     log_every, eval_every: steps.
     checkpoint_minutes: between checkpoints; every validation makes one too.
     patience: validations without improvement before stopping; 0: never.
+    max_skipped: updates that may be left out since their gradients are not finite.
     select_by: name of the validation metric whose highest value is best.
     """
 
@@ -30,6 +31,7 @@ class LoopOptions:
     eval_every: int
     checkpoint_minutes: float
     patience: int
+    max_skipped: int
     select_by: str
 
 
@@ -41,12 +43,14 @@ class Standing:
         seconds: spent on training steps, validation left out, over all processes.
         examples: windows seen in that time.
         best: the best validation so far. stale: validations since then.
+        skipped: updates left out since their gradients were not finite.
     """
 
     seconds: float = 0.0
     examples: int = 0
     best: float = -math.inf
     stale: int = 0
+    skipped: int = 0
 
 
 class StopRequest:
@@ -98,7 +102,8 @@ def fit(
         standing: of this run so far; updated in place.
 
     Raises:
-        UserError: the loss is not finite; names the step. Nothing is saved from that step on.
+        UserError: the loss or the gradient is not finite, once more than `options.max_skipped`
+            times; names the step. Nothing is saved from that step on.
     """
     step = int(state.step)
     progress = Progress(total=options.steps, done=step)
@@ -114,30 +119,40 @@ def fit(
         del waiting[:count]
         sums = jax.device_get(sums)
         for at, values in zip(steps, sums, strict=True):
-            if not math.isfinite(float(values["loss"]) + float(values["grad_norm"])):
+            if not values["skipped"]:
+                continue
+            standing.skipped += 1
+            if standing.skipped > options.max_skipped:
                 raise UserError(
-                    f"the loss is not finite at step {at}; the last checkpoint is good: try a "
-                    "lower optimizer.learning_rate, more optimizer.warmup_steps or model.dtype "
-                    "float32"
+                    f"the loss is not finite at step {at}, and {options.max_skipped} such updates "
+                    "were left out before; the last checkpoint is good: raise train.max_skipped, "
+                    "or try, in another --workdir, a lower optimizer.learning_rate, more "
+                    "optimizer.warmup_steps or model.dtype float32"
                 )
+            progress.say(f"step {at} skipped: its loss or gradient is not finite")
         now = time.monotonic()
         seconds, clock = now - clock, now
         examples = sum(int(values["examples"]) for values in sums)
         standing.seconds += seconds
         standing.examples += examples
-        loss = sum(float(v["loss"]) for v in sums) / max(1.0, sum(float(v["weight"]) for v in sums))
+        good = [values for values in sums if not values["skipped"]]
+        weight = max(1.0, sum(float(values["weight"]) for values in good))
+        loss = sum(float(values["loss"]) for values in good) / weight if good else None
         records.write(
             step=steps[-1],
             split="train",
             loss=loss,
-            grad_norm=float(sums[-1]["grad_norm"]),
+            grad_norm=float(good[-1]["grad_norm"]) if good else None,
             examples_per_second=examples / seconds,
             minutes=standing.seconds / 60,
+            skipped=standing.skipped,
         )
-        progress.report(steps[-1], loss=f"{loss:.4f}", histories=f"{examples / seconds:.0f}/s")
+        shown = "not finite" if loss is None else f"{loss:.4f}"
+        progress.report(steps[-1], loss=shown, histories=f"{examples / seconds:.0f}/s")
 
     def save(metrics: dict[str, float] | None) -> None:
         nonlocal saved_at
+        records.sync()
         checkpoints.save(state, meta | {"standing": dataclasses.asdict(standing)}, metrics)
         saved_at = time.monotonic()
 

@@ -98,8 +98,9 @@ def make_train_step(
     Returns:
         step(state, log, starts, lengths) -> (state, metrics): `log`, `starts` and `lengths` as
         `make_rows` takes them (of this device's rows); `metrics` holds the sums over all
-        devices "loss", "weight" (masked items) and "examples" (windows), and "grad_norm" before
-        clipping.
+        devices "loss", "weight" (masked items) and "examples" (windows), "grad_norm" before
+        clipping, and "skipped", int32: 1 where the loss or the gradient is not finite, so that
+        parameters and optimiser state are left as they were.
     """
 
     def step(state: TrainState, log, starts, lengths):
@@ -129,11 +130,20 @@ def make_train_step(
         with jax.named_scope("optimizer"):
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
+        grad_norm = optax.tree.norm(gradients)
+        # One step's overflow must not end a run of days: such an update is left out.
+        finite = jnp.isfinite(loss_sum) & jnp.isfinite(grad_norm)
+        params, opt_state = jax.tree.map(
+            functools.partial(jnp.where, finite),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
         metrics = {
             "loss": loss_sum,
             "weight": weight_sum,
             "examples": sum_over_devices(jnp.sum(lengths > 0)),
-            "grad_norm": optax.tree.norm(gradients),
+            "grad_norm": grad_norm,
+            "skipped": 1 - finite.astype(jnp.int32),
         }
         return TrainState(state.step + 1, params, opt_state), metrics
 

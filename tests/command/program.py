@@ -21,7 +21,7 @@ TINY = (
 )
 
 
-def start(cache, *arguments, devices: int = 1) -> subprocess.Popen:
+def start(cache, *arguments, devices: int = 1, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -31,13 +31,15 @@ def start(cache, *arguments, devices: int = 1) -> subprocess.Popen:
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else the folder's name is in the key
     }
     return subprocess.Popen(
-        [sys.executable, "main.py", *arguments],
+        [*prefix, sys.executable, "main.py", *arguments],
         cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def run(cache, *arguments, devices: int = 1) -> subprocess.CompletedProcess:
-    process = start(cache, *arguments, devices=devices)
+def run(
+    cache, *arguments, devices: int = 1, prefix: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    process = start(cache, *arguments, devices=devices, prefix=prefix)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 

@@ -21,11 +21,15 @@ def new_state(step=0):
 
 
 def run_step(state, amount):
-    """w grows by the batch's number, m by its square: any step left out or done twice shows."""
-    params = {"w": state.params["w"] + amount}
-    loss = amount + 1.0
-    sums = {"loss": loss, "weight": 1.0, "examples": 2, "grad_norm": 1.0}
+    """w grows by the batch's number, m by its square: any step left out or done twice shows.
+
+    A number that is not finite is left out, as the real step does.
+    """
+    loss, finite = amount + 1.0, jnp.isfinite(amount)
+    sums = {"loss": loss, "weight": 1.0, "examples": 2, "grad_norm": 1.0, "skipped": ~finite}
     sums = {name: jnp.asarray(value) for name, value in sums.items()}
+    amount = jnp.where(finite, amount, 0.0)
+    params = {"w": state.params["w"] + amount}
     return TrainState(state.step + 1, params, {"m": state.opt_state["m"] + amount**2}), sums
 
 
@@ -34,7 +38,7 @@ class Run:
 
     def __init__(self, folder, **options):
         defaults = {"steps": 6, "log_every": 2, "eval_every": 3, "checkpoint_minutes": 1e9}
-        defaults |= {"patience": 0, "select_by": "full/NDCG@10"}
+        defaults |= {"patience": 0, "max_skipped": 0, "select_by": "full/NDCG@10"}
         self.options = LoopOptions(**(defaults | options))
         self.folder = folder
         self.checkpoints = Checkpoints(folder / "checkpoints", metric=self.options.select_by)
@@ -42,9 +46,9 @@ class Run:
 
     def fit(self, *, batch=None, validate=None, stop_after=None):
         state, standing = new_state(), Standing()
-        if (latest := self.checkpoints.latest_step()) is not None:
-            state = self.checkpoints.restore(latest, like=state)
-            standing = Standing(**self.checkpoints.read_meta(latest)["standing"])
+        if self.checkpoints.latest_step() is not None:
+            state, saved = self.checkpoints.restore_latest(state)
+            standing = Standing(**saved["standing"])
 
         def default_validate(params):
             return {"full/NDCG@10": float(params["w"]) / 100, "full/HR@10": 0.5}
@@ -147,6 +151,21 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path):
         run.fit(batch=lambda step: (jnp.float32("nan" if step == 4 else step),))
     run.checkpoints.wait()
     assert run.checkpoints.latest_step() == 3  # the last good one
+
+
+def test_updates_that_are_not_finite_are_counted_over_restarts_up_to_a_limit(tmp_path):
+    def batch(step):
+        return (jnp.float32("nan" if step in (1, 4) else step),)
+
+    run = Run(tmp_path, log_every=1, max_skipped=2)
+    assert float(run.fit(batch=batch).params["w"]) == 0 + 2 + 3 + 5
+    lines = [(x["step"], x["loss"], x["skipped"]) for x in run.lines() if x["split"] == "train"]
+    assert lines == [(1, 1, 0), (2, None, 1), (3, 3, 1), (4, 4, 1), (5, None, 2), (6, 6, 2)]
+
+    strict = {"log_every": 1, "max_skipped": 1}
+    Run(tmp_path / "strict", **strict, steps=3).fit(batch=batch)
+    with pytest.raises(UserError, match=r"not finite at step 5, and 1 such updates"):
+        Run(tmp_path / "strict", **strict).fit(batch=batch)
 
 
 def test_a_checkpoint_by_the_clock_has_no_metrics_and_is_not_best(tmp_path):

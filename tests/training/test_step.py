@@ -43,6 +43,7 @@ def run(
     make_task=only_cloze,
     counts=tuple(COUNTS),
     budgets=None,
+    loss=LOSSES["softmax"],
 ):
     """(state, sums of each step, programs compiled), from the same seeds."""
     model = Encoder(
@@ -62,7 +63,7 @@ def run(
         model=model,
         optimizer=optimizer,
         make_task=make_task,
-        loss=LOSSES["softmax"],
+        loss=loss,
         budgets=budgets or [Budget(rows // devices, batches.most_predictions(np.array(counts)))],
         key=jax.random.key(1),
     )
@@ -144,6 +145,24 @@ def test_the_step_compiles_once():
 def test_a_run_repeats_itself(devices):
     first, second = run(devices, dropout=0.3), run.__wrapped__(devices, dropout=0.3)
     assert_close(first[:2], second[:2], rtol=0)
+
+
+def test_an_update_is_left_out_whole_where_one_device_has_no_finite_gradient():
+    """As if it had not been, but for the step's number: the batch is behind."""
+    dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(1), 0))[1]
+    third = jax.random.fold_in(jax.random.fold_in(dropout_key, 2), 0)  # its loss's key
+
+    def loss(key, *arguments):
+        hit = (jax.random.key_data(key) == jax.random.key_data(third)).all()
+        return LOSSES["softmax"](key, *arguments) * jnp.where(hit, jnp.nan, 1.0)
+
+    before, _, _ = run(4, steps=0)
+    after, (sums,), _ = run(4, steps=1, loss=loss)
+    assert sums["skipped"] == 1
+    assert not np.isfinite(sums["grad_norm"])
+    assert after.step == before.step + 1 == 1
+    assert_close(after[1:], before[1:], rtol=0)
+    assert run(4)[1][0]["skipped"] == 0
 
 
 def test_dropout_differs_between_devices():

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that one process at a time writes to."""
 
 import contextlib
 import os
@@ -6,21 +6,32 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import polars as pl
+
+from bert4rec_jax.errors import UserError
+
+
+class InUseError(UserError):
+    """Another process writes to the folder."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a path beside `path` to write to, and moves it there if nothing went wrong.
 
-    Whoever reads `path` meanwhile, or after a crash, finds the old file or the new one.
+    Whoever reads `path` meanwhile, or after a crash or a power cut, finds the old file or the new
+    one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield unfinished
+        # Without it a file system may keep the new name and lose what is in the file.
+        _sync(unfinished)
         os.replace(unfinished, path)
+        _sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -60,3 +71,44 @@ def _parquet(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
 
         yield write
         pl.scan_parquet(parts, glob=False).sink_parquet(path)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, *, files: tuple[str, ...]) -> Iterator[None]:
+    """Holds `folder`, so that no other process that asks for it gets it.
+
+    The operating system lets go of the lock however the process ends, by SIGKILL too. Who only
+    reads need not ask.
+
+    Args:
+        files: patterns of the paths in `folder` that its holders alone write, by `replacing`; what
+            a killed one left unfinished is removed.
+
+    Raises:
+        InUseError: another process holds it.
+        OSError: the folder cannot be written to.
+    """
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise InUseError(
+            f"{folder} is in use by another process: wait for its end, or choose another --workdir"
+        ) from error
+    try:
+        for path in map(Path, files):
+            for unfinished in (folder / path.parent).glob(f".{path.name}.*.part"):
+                unfinished.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,48 @@
+"""What a run says on stderr while it goes on."""
+
+import sys
+import time
+
+import jax
+
+from bert4rec_jax.data import identity
+from bert4rec_jax.experiment import Experiment
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def say_what_is_read(experiment: Experiment) -> None:
+    data = experiment.dataset
+    say(
+        f"{data['name']}: {data['users']:,} users, {data['items']:,} items, "
+        f"{data['actions']:,} actions, mean length {data['length_mean']:.1f}, "
+        f"density {data['density']:.2%}"
+    )
+    say(f"{identity.verdict(data['name'], experiment.identity)}, digest {data['digest'][:12]}")
+
+
+def say_what_is_trained(experiment: Experiment) -> None:
+    batches = experiment.batches
+    say(
+        f"{experiment.config.model.name}: {len(batches.lengths):,} windows in "
+        f"{batches.steps_per_epoch} steps an epoch, {batches.rows} rows a step, "
+        f"{batches.fill:.0%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
+    )
+
+
+def announce_first(run_step, started: float):
+    """`run_step`, which prints once how long the command took to complete its first step."""
+    first = True
+
+    def wrapped(state, *batch):
+        nonlocal first
+        result = run_step(state, *batch)
+        if first:
+            jax.block_until_ready(result)
+            say(f"first step done {time.monotonic() - started:.1f} s after the start")
+            first = False
+        return result
+
+    return wrapped

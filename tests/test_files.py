@@ -1,0 +1,51 @@
+"""Files that are whole or not there, and one writer a folder."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from bert4rec_jax.files import InUseError, only_writer, replacing
+
+HOLD = """
+import pathlib, sys, time
+from bert4rec_jax.files import only_writer
+with only_writer(pathlib.Path(sys.argv[1]), files=()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path):
+    path = tmp_path / "new" / "file"
+    with replacing(path) as unfinished:
+        unfinished.write_text("old")
+        assert not path.exists()
+
+    def fail():
+        with replacing(path) as unfinished:
+            unfinished.write_text("ne")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_one_process_holds_a_folder_until_it_is_killed(tmp_path):
+    for name in (".a.json.7.part", ".mine.7.part"):
+        (tmp_path / name).touch()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InUseError, match="in use by another process"):
+            only_writer(tmp_path, files=("a.json",)).__enter__()
+        assert (tmp_path / ".a.json.7.part").exists()
+        holder.send_signal(signal.SIGKILL)
+    with only_writer(tmp_path, files=("a.json",)):
+        assert not (tmp_path / ".a.json.7.part").exists()
+        assert (tmp_path / ".mine.7.part").exists()
