@@ -58,6 +58,7 @@ def recommend(values, workdir, started):
         allow=values.allow,
         deny=values.deny,
         titles=values.titles,
+        item_shards=overrides.get("mesh.model", 1),
     )
 
 

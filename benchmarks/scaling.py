@@ -2,11 +2,18 @@
 
     python benchmarks/scaling.py [--axes=length,items,hidden,batch,devices] [--loss=LOSS]
         [--steps=5] [--json=FILE]
+    python benchmarks/scaling.py --shards=10000,100000,1000000,10000000 [--steps=2]
 
 One setting at a time is varied, from the base N = 200, 3,416 items, d = 64 (heads of 32), batches
 of 32 full windows of random items, one device, and the softmax over all items or another LOSS of
 config.train.loss. Every point runs in a process of its own, whose memory is the figure beside its
 time. Devices are virtual: they share this machine's cores.
+
+With --shards, the item table of so many items split over 1, 2 and 4 devices (mesh.model), in
+batches of 4 windows. Virtual devices share one memory, so what a device would need is what the
+compiler says of its program: arguments (the parameters and their two moments, mostly) and
+temporaries; and what it would send is what the collectives in the program's text add up to,
+beside what docs/scaling.md's formula says. What needs more than --memory in all is only compiled.
 """
 
 import argparse
@@ -17,6 +24,7 @@ import subprocess
 import sys
 
 import harness
+from collectives import collective_bytes
 
 AXES = {
     "length": (50, 100, 200, 400, 800),
@@ -25,7 +33,7 @@ AXES = {
     "batch": (8, 32, 128, 256),
     "devices": (1, 2, 4),
 }
-BASE = {"length": 200, "items": 3_416, "hidden": 64, "batch": 32, "devices": 1}
+BASE = {"length": 200, "items": 3_416, "hidden": 64, "batch": 32, "devices": 1, "model": 1}
 
 
 def main() -> None:
@@ -36,10 +44,20 @@ def main() -> None:
     parser.add_argument("--loss", default="softmax", help="train.loss: softmax, gbce, ...")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a point")
     parser.add_argument("--json", help="a file for everything that was measured")
+    parser.add_argument("--shards", help="sizes of the catalogue whose table is split, not --axes")
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=8,
+        help="GiB that --shards may take to run",
+    )
     parser.add_argument("--point", help=argparse.SUPPRESS)  # the child: settings as JSON
     options = parser.parse_args()
     if options.point:
         print(json.dumps(measure(json.loads(options.point), options.loss, options.steps)))
+        return
+    if options.shards:
+        split_table(options)
         return
     axes = options.axes.split(",")
     if unknown := set(axes) - set(AXES):
@@ -66,10 +84,37 @@ def main() -> None:
     harness.finish(found, "\n".join(lines), options.json)
 
 
+def split_table(options: argparse.Namespace) -> None:
+    found = {"machine": harness.machine(), "loss": options.loss, "points": []}
+    lines = [", ".join(f"{key} {value}" for key, value in found["machine"].items()), ""]
+    lines.append(
+        "| items | mesh.model | ms a step | arguments | temporaries | bytes sent, of the formula |"
+    )
+    lines.append("|---|---|---|---|---|---|")
+    for items in map(int, options.shards.split(",")):
+        for model in (1, 2, 4):
+            point = BASE | {"items": items, "model": model, "batch": 4}
+            point["most_bytes"] = options.memory << 30
+            print(f"{items} items over {model}", file=sys.stderr)
+            one = _run(point, options)
+            found["points"].append(point | one)
+            if "error" in one:
+                lines.append(f"| {items:,} | {model} | {one['error']} | | | |")
+                continue
+            sent = sum(one["collectives"].values())
+            took = f"{1e3 * one['seconds']:.0f}" if "seconds" in one else "not run"
+            arguments, temporaries = one["argument_bytes"] / 2**20, one["temporary_bytes"] / 2**20
+            lines.append(
+                f"| {items:,} | {model} | {took} | {arguments:,.0f} MiB "
+                f"| {temporaries:,.0f} MiB | {sent:,}, {one['formula_bytes']:,} |"
+            )
+    harness.finish(found, "\n".join(lines), options.json)
+
+
 def _run(point: dict, options: argparse.Namespace) -> dict:
     command = [sys.executable, __file__, f"--point={json.dumps(point)}"]
     command += [f"--loss={options.loss}", f"--steps={options.steps}"]
-    flags = f"--xla_force_host_platform_device_count={point['devices']}"
+    flags = f"--xla_force_host_platform_device_count={point['devices'] * point['model']}"
     done = subprocess.run(
         command,
         env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
@@ -89,6 +134,7 @@ def measure(point: dict, loss: str, steps: int) -> dict:
 
     allocator.keep_freed_memory()
     import functools
+    import math
     import resource
     import statistics
     import time
@@ -97,7 +143,7 @@ def measure(point: dict, loss: str, steps: int) -> dict:
     import jax.numpy as jnp
     import numpy as np
 
-    from bert4rec_jax import mesh
+    from bert4rec_jax import mesh, shards
     from bert4rec_jax.data.batching import Batches
     from bert4rec_jax.encoder import Encoder
     from bert4rec_jax.losses import LOSSES
@@ -120,7 +166,12 @@ def measure(point: dict, loss: str, steps: int) -> dict:
     )
     sampled = {"negatives": 256} if loss in ("gbce", "sampled_softmax") else {}
     sampled |= {"calibration": 0.75} if loss == "gbce" else {}
-    where = mesh.make_mesh(point["devices"])
+    sampled |= {"items": items} if loss != "softmax" else {}
+    split = point["model"]
+    where = mesh.make_mesh(point["devices"], split)
+    init = functools.partial(init_state, model=model, optimizer=optimizer, shards=split)
+    axes = shards.item_axes(jax.eval_shape(init, jax.random.key(0)), split)
+    budget = Budget(batch // point["devices"], batches.most_predictions(counts))
     task = functools.partial(
         cloze, counts=jnp.asarray(counts), mask_id=items + 1, last_only_rate=0.0
     )
@@ -130,24 +181,37 @@ def measure(point: dict, loss: str, steps: int) -> dict:
             optimizer=optimizer,
             make_task=lambda key, row, place: task(key, row),
             loss=functools.partial(LOSSES[loss], **sampled),
-            budgets=[Budget(batch // point["devices"], batches.most_predictions(counts))],
+            budgets=[budget],
             key=jax.random.key(1),
         ),
         where,
-        in_axes=(None, None, mesh.DATA, mesh.DATA),
-        out_axes=None,
+        in_axes=(axes, None, mesh.DATA, mesh.DATA),
+        out_axes=(axes, None),
         donate=(0,),
     )
-    init = functools.partial(init_state, model=model, optimizer=optimizer)
-    state = mesh.init_replicated(init, where, jax.random.key(0))
     log, windows = mesh.put_copied(log, where), mesh.put_split(batches(0), where)
-    seconds = []
+    shapes = mesh.with_sharding(jax.eval_shape(init, jax.random.key(0)), where, axes=axes)
+    program = step.lower(shapes, log, *windows).compile()
+    memory = program.memory_analysis()
+    # What is looked up, the gradient at what is scored, and a block's three numbers a position.
+    asked = budget.rows * budget.positions
+    formula = 4 * hidden * (batch * length + asked) + 12 * asked if split > 1 else 0
+    found = {
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "collectives": collective_bytes(program.as_text()),
+        "formula_bytes": formula,
+    }
+    needed = where.size * (found["argument_bytes"] + found["temporary_bytes"])
+    if needed > point.get("most_bytes", math.inf):
+        return found
+    state, seconds = mesh.init_in_place(init, where, jax.random.key(0), axes=axes), []
     for _ in range(2 + steps):
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, log, *windows))
+        state, _ = jax.block_until_ready(program(state, log, *windows))
         seconds.append(time.perf_counter() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": statistics.median(seconds[2:]), "peak_mib": peak}
+    return found | {"seconds": statistics.median(seconds[2:]), "peak_mib": peak}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert4rec_jax import shards
 from bert4rec_jax.dropout import dropout
 
 _INIT = nn.initializers.xavier_uniform()
@@ -42,8 +43,8 @@ class Caser(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        heights = range(1, self.window + 1)
-        self.item_embedding = self.param("item_embedding", _INIT, (self.items, self.hidden))
+        heights, rows = range(1, self.window + 1), shards.rows_here(self.items)
+        self.item_embedding = self.param("item_embedding", _INIT, (rows, self.hidden))
         self.horizontal_kernels = [
             self.param(f"horizontal_kernel_{h}", _conv_init, (h, self.hidden, self.horizontal))
             for h in heights
@@ -54,8 +55,8 @@ class Caser(nn.Module):
         self.vertical_kernel = self.param("vertical_kernel", _INIT, (self.window, self.vertical))
         self.vertical_bias = self.param("vertical_bias", nn.initializers.zeros, (self.vertical,))
         self.output_dense = nn.Dense(self.hidden, kernel_init=_INIT, dtype=self.dtype)
-        self.output_embedding = self.param("output_embedding", _INIT, (self.items, self.hidden))
-        self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.items,))
+        self.output_embedding = self.param("output_embedding", _INIT, (rows, self.hidden))
+        self.output_bias = self.param("output_bias", nn.initializers.zeros, (rows,))
 
     def __call__(
         self,
@@ -73,7 +74,7 @@ class Caser(nn.Module):
         positions, which start at 0; `segments` is not read.
         """
         del segments
-        x = jnp.take(self.item_embedding.astype(self.dtype), ids - 1, axis=0, mode="clip")
+        x = shards.take_rows(self.item_embedding.astype(self.dtype), ids - 1)
         windows = last_items(x, positions, self.window)
         if asked is not None:
             windows = jnp.take_along_axis(windows, asked[:, :, None, None], axis=1)
@@ -91,7 +92,7 @@ class Caser(nn.Module):
 
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Not the input embedding."""
-        return self.output_embedding, self.output_bias
+        return self.output_embedding, shards.bar_padding(self.output_bias, self.items)
 
     def _horizontal_features(self, windows):
         """Windows [T, L, d] -> [T, L * filters]: each filter's highest answer over the window."""

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert4rec_jax import shards
 from bert4rec_jax.dropout import dropout
 
 # BERT's initialiser: a normal of deviation 0.02 cut at two deviations (modeling.py, 371-373).
@@ -58,7 +59,8 @@ class Encoder(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        self.item_embedding = self.param("item_embedding", _INIT, (self.items, self.hidden))
+        rows = shards.rows_here(self.items)
+        self.item_embedding = self.param("item_embedding", _INIT, (rows, self.hidden))
         self.mask_embedding = self.param("mask_embedding", _INIT, (self.hidden,))
         self.position_embedding = self.param(
             "position_embedding", _INIT, (self.max_length, self.hidden)
@@ -84,7 +86,7 @@ class Encoder(nn.Module):
         ]
         self.output_dense = _dense(self.hidden, self.kernel_init, self.dtype)
         self.output_norm = _layer_norm(self.dtype)
-        self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.items,))
+        self.output_bias = self.param("output_bias", nn.initializers.zeros, (rows,))
 
     def __call__(
         self,
@@ -105,7 +107,7 @@ class Encoder(nn.Module):
         """
         # PAD has no row: what stands at padding is never attended to and never predicted.
         table = self.item_embedding.astype(self.dtype)
-        x = jnp.take(table, ids - 1, axis=0, mode="clip")  # [B, N, d]
+        x = shards.take_rows(table, ids - 1)  # [B, N, d]
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
         if self.neighbours:
@@ -130,7 +132,7 @@ class Encoder(nn.Module):
 
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
-        return self.item_embedding, self.output_bias
+        return self.item_embedding, shards.bar_padding(self.output_bias, self.items)
 
     def _neighbourhood(self, x, segments, causal):
         """What stands next to each position in its history, weighted and summed: [B, N, d]."""

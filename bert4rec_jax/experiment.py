@@ -10,18 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import (
-    datasets,
-    growth,
-    losses,
-    markov,
-    masking,
-    mesh,
-    mixture,
-    models,
-    next_item,
-    settings,
-)
+from bert4rec_jax import datasets, growth, markov, mesh, models, settings, shards, tasks
 from bert4rec_jax.data import sequences
 from bert4rec_jax.data.batching import Batches, sliding_windows
 from bert4rec_jax.data.feeding import Feed
@@ -31,7 +20,7 @@ from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.optimizer import learning_rate_schedule, make_optimizer
 from bert4rec_jax.training.state import TrainState, init_params, init_state
-from bert4rec_jax.training.step import Budget, make_train_step
+from bert4rec_jax.training.step import make_train_step
 from bert4rec_jax.vocab import Vocabulary
 
 
@@ -54,7 +43,7 @@ class Experiment:
         self.data = datasets.load(config, known)
         self.log, self.split = self.data.log, self.data.split
         self.oracle, self.identity = self.data.oracle, self.data.identity
-        self.mesh = mesh.make_mesh(config.mesh.data)
+        self.mesh = mesh.make_mesh(config.mesh.data, config.mesh.model)
         mesh.check_divisible("train.batch_size", config.train.batch_size, self.mesh)
         mesh.check_divisible("eval.batch_size", config.eval.batch_size, self.mesh)
 
@@ -96,7 +85,7 @@ class Experiment:
             lengths=lengths,
             max_length=self.config.model.max_length,
             batch_size=self.config.train.batch_size,
-            devices=self.mesh.size,
+            devices=self.mesh.shape[mesh.DATA],
             seed=self.config.seed,
             packed=self.config.train.packed,
         )
@@ -113,8 +102,12 @@ class Experiment:
         return make_optimizer(schedule, **options)
 
     def initial_state(self):
-        init = functools.partial(init_state, model=self.model, optimizer=self.optimizer)
-        return mesh.init_replicated(init, self.mesh, self._key("parameters"))
+        return mesh.init_in_place(
+            self._init(init_state, optimizer=self.optimizer),
+            self.mesh,
+            self._key("parameters"),
+            axes=self._axes(init_state, optimizer=self.optimizer),
+        )
 
     def state_grown_from(self, params: Any):
         """The state before the first step of a run that begins with the parameters of another.
@@ -123,23 +116,41 @@ class Experiment:
             params: of `abstract_params` for the first items of the catalogue; `growth.grow` says
                 what the others begin with.
         """
+        like = self.abstract_params(len(self.log.vocab))
 
         def init(params, key):
-            grown = growth.grow(params, self.abstract_params(), key=key)
+            grown = shards.pad_rows(growth.grow(params, like, key=key), self._shards)
             return TrainState(jnp.zeros((), jnp.int32), grown, self.optimizer.init(grown))
 
-        return mesh.init_replicated(init, self.mesh, params, self._key("parameters"))
+        axes = self._axes(init_state, optimizer=self.optimizer)
+        return mesh.init_in_place(init, self.mesh, params, self._key("parameters"), axes=axes)
 
     def abstract_params(self, items: int | None = None):
         """Shapes, dtypes and shardings of the parameters, for restoring them alone.
 
         Args:
-            items: of another catalogue; None: of this log's.
+            items: of a catalogue whose tables are not split; None: as this run holds its own.
         """
-        model = self.model if items is None else dataclasses.replace(self.model, items=items)
-        init = functools.partial(init_params, model=model)
-        params = jax.eval_shape(init, self._key("parameters"))
-        return mesh.with_replicated_sharding(params, self.mesh)
+        if items is not None:
+            model = dataclasses.replace(self.model, items=items)
+            init = functools.partial(init_params, model=model)
+            return mesh.with_sharding(jax.eval_shape(init, self._key("parameters")), self.mesh)
+        params = jax.eval_shape(self._init(init_params), self._key("parameters"))
+        return mesh.with_sharding(params, self.mesh, axes=self._axes(init_params))
+
+    def _init(self, init, **options):
+        return functools.partial(init, model=self.model, shards=self._shards, **options)
+
+    @property
+    def _shards(self) -> int:
+        return self.mesh.shape[mesh.MODEL]
+
+    def _axes(self, init, **options):
+        """Which arrays of `init`'s result are split by rows, as `mesh.map_over_devices` asks."""
+        if self._shards == 1:
+            return None
+        made = jax.eval_shape(self._init(init, **options), self._key("parameters"))
+        return shards.item_axes(made, self._shards)
 
     def run_step(self):
         """(state, *batch) -> (state, sums), compiled at the first call; of `batch`'s batches."""
@@ -149,15 +160,16 @@ class Experiment:
             model=self.model,
             optimizer=self.optimizer,
             make_task=make_task,
-            loss=self._loss(),
+            loss=tasks.loss(self.config.train, items=len(self.log.vocab)),
             budgets=budgets,
             key=self._key("steps"),
         )
+        state = self._axes(init_state, optimizer=self.optimizer)
         mapped = mesh.map_over_devices(
             step,
             self.mesh,
-            in_axes=(None, mesh.DATA if is_fed else None, mesh.DATA, mesh.DATA),
-            out_axes=None,
+            in_axes=(state, mesh.DATA if is_fed else None, mesh.DATA, mesh.DATA),
+            out_axes=(state, None),
             donate=(0,),
         )
         if is_fed:
@@ -165,42 +177,19 @@ class Experiment:
         items = mesh.put_copied(self.log.items, self.mesh)
         return lambda state, *batch: mapped(state, items, *batch)
 
-    def _loss(self):
-        train = self.config.train
-        options = {
-            "sampled_softmax": {"negatives": train.negatives},
-            "gbce": {"negatives": train.negatives, "calibration": train.calibration},
-        }
-        return functools.partial(losses.LOSSES[train.loss], **options.get(train.loss, {}))
-
     def _task(self):
         """(key, Row, place) -> Task, and the `Budget`s of a device's rows."""
-        max_length, options = self.config.model.max_length, self.config.masking
-        rows = self.batches.rows // self.mesh.size
+        rows = self.batches.rows // self.mesh.shape[mesh.DATA]
         if not self.is_cloze:
-            asked = self.batches.most_predictions(next_item.next_counts(max_length))
-            return lambda key, row, place: next_item.next_item(key, row), [Budget(rows, asked)]
-        counts = masking.mask_counts(
-            max_length, proportion=options.proportion, budget=options.budget
-        )
-        cloze = functools.partial(
-            masking.cloze,
-            counts=jnp.asarray(counts),
+            return tasks.next_items(self.batches, rows=rows)
+        options = self.config.masking.to_dict()
+        options.pop("stride")  # of the windows
+        return tasks.cloze(
+            self.batches,
+            rows=rows,
             mask_id=self.log.vocab.mask_id,
-            last_only_rate=options.last_only_rate,
-            mask_rate=options.mask_rate,
             static_key=self._key("static masks"),
-            static_copies=options.static_copies,
-        )
-        asked = self.batches.most_predictions(counts)
-        rate = options.left_to_right_rate
-        if not rate:
-            return lambda key, row, place: cloze(key, row), [Budget(rows, asked)]
-        ahead = mixture.rows_at_most(rows, rate)
-        most = self.batches.most_predictions(mixture.mixed_counts(max_length))
-        return (
-            functools.partial(mixture.mixed, cloze=cloze, rate=rate),
-            [Budget(ahead, most), Budget(rows - ahead, asked)],
+            **options,
         )
 
     def batch(self, step: int) -> tuple[jax.Array, ...]:
@@ -231,10 +220,16 @@ class Experiment:
             self.split,
             max_length=self._input_length,
             seed=self.config.seed,
-            map_over_devices=lambda function: mesh.map_over_devices(
-                function, self.mesh, in_axes=(None, mesh.DATA), out_axes=mesh.DATA
-            ),
+            map_over_devices=self._mapping(mesh.DATA),
+            sharing=(self.mesh.shape[mesh.DATA], self._shards),
             **{name: x for name, x in self.config.eval.to_dict().items() if name != "users"},
+        )
+
+    def _mapping(self, batch):
+        """`mesh.map_over_devices` for a function of (params, batch), split as `batch` says."""
+        params = None if self.is_counted else self._axes(init_params)
+        return functools.partial(
+            mesh.map_over_devices, mesh=self.mesh, in_axes=(params, batch), out_axes=batch
         )
 
     @property
@@ -269,7 +264,12 @@ class Experiment:
         if self.is_counted:
             return None
         return attention_of_cases(
-            self.model, params, self.log, self.split.test, append_mask=self.is_cloze
+            self.model,
+            params,
+            self.log,
+            self.split.test,
+            append_mask=self.is_cloze,
+            map_over_devices=self._mapping(None) if self._shards > 1 else jax.jit,
         )
 
     def meta(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert4rec_jax import shards
 from bert4rec_jax.dropout import dropout
 
 _INIT = nn.initializers.xavier_uniform()
@@ -41,13 +42,14 @@ class GRU4Rec(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        self.item_embedding = self.param("item_embedding", _INIT, (self.items, self.hidden))
+        rows = shards.rows_here(self.items)
+        self.item_embedding = self.param("item_embedding", _INIT, (rows, self.hidden))
         self.recurrent = [
             Recurrent(cell=self.cell, units=self.hidden, dtype=self.dtype)
             for _ in range(self.layers)
         ]
         self.output_dense = nn.Dense(self.hidden, kernel_init=_INIT, dtype=self.dtype)
-        self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.items,))
+        self.output_bias = self.param("output_bias", nn.initializers.zeros, (rows,))
 
     def __call__(
         self,
@@ -70,7 +72,7 @@ class GRU4Rec(nn.Module):
 
         del segments
         table = self.item_embedding.astype(self.dtype)
-        x = jnp.take(table, ids.T - 1, axis=0, mode="clip")  # [N, B, d]: time first, as scan has it
+        x = shards.take_rows(table, ids.T - 1)  # [N, B, d]: time first, as scan has it
         for recurrent in self.recurrent:
             x = recurrent(drop(x), positions.T == 0)
         x = jnp.swapaxes(drop(x), 0, 1)  # [B, N, d]
@@ -82,7 +84,7 @@ class GRU4Rec(nn.Module):
 
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
-        return self.item_embedding, self.output_bias
+        return self.item_embedding, shards.bar_padding(self.output_bias, self.items)
 
 
 class Recurrent(nn.Module):

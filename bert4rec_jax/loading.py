@@ -3,12 +3,13 @@
 import functools
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from bert4rec_jax import mesh, models
+from bert4rec_jax import mesh, models, shards
 from bert4rec_jax.data.catalogue import read_catalogue, read_retired
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
@@ -26,6 +27,8 @@ class Trained(NamedTuple):
     retired: bool [n], items that must not be recommended.
     max_length: the length of the model's input.
     step: the checkpoint of the params; None: it needs none.
+    item_shards: devices that share the item table.
+    map_over_devices: as for `Ranker`, of params that may also hold "barred" (`recommender.py`).
     """
 
     config: dict[str, Any]
@@ -36,10 +39,15 @@ class Trained(NamedTuple):
     retired: np.ndarray
     max_length: int
     step: int | None = None
+    item_shards: int = 1
+    map_over_devices: Callable[[Callable], Callable] = jax.jit
 
 
-def load(workdir: str | pathlib.Path) -> Trained:
+def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
     """The best checkpoint of a run.
+
+    Args:
+        item_shards: devices that share the item table, whatever number trained it.
 
     Raises:
         UserError: `workdir` holds no finished validation of a model that is trained.
@@ -52,7 +60,7 @@ def load(workdir: str | pathlib.Path) -> Trained:
         raise UserError(f"{workdir / 'config.json'}: not a run's config") from error
     vocab, counts = read_catalogue(workdir / "items.parquet")
     retired = read_retired(workdir / "items.parquet")
-    max_length, step = config["model"]["max_length"], None
+    max_length, step, options = config["model"]["max_length"], None, {}
     if name == "popularity":
         scorer, params = popularity_scorer(counts)
     elif name not in models.NEURAL:
@@ -62,7 +70,9 @@ def load(workdir: str | pathlib.Path) -> Trained:
         model = models.build(config["model"], items=len(vocab))
         scorer = encoder_scorer(model, append_mask=kind.cloze)
         max_length = models.input_length(kind, max_length)
-        shapes = jax.eval_shape(functools.partial(init_params, model=model), jax.random.key(0))
+        init = functools.partial(init_params, model=model, shards=item_shards)
+        shapes = jax.eval_shape(init, jax.random.key(0))
+        where, axes = mesh.make_mesh(1, item_shards), shards.item_axes(shapes, item_shards)
         checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
         saved = checkpoints.latest_meta()[1]["vocabulary"]
         if saved != vocab.digest:
@@ -70,7 +80,12 @@ def load(workdir: str | pathlib.Path) -> Trained:
                 f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue "
                 f"that was trained on ({saved[:12]})"
             )
-        like = mesh.with_replicated_sharding(shapes, mesh.make_mesh(1))
-        step, params = checkpoints.restore_best(like)
+        step, params = checkpoints.restore_best(mesh.with_sharding(shapes, where, axes=axes))
         checkpoints.close()
-    return Trained(config, scorer, params, vocab, counts, retired, max_length, step)
+        if item_shards > 1:
+            axes = {"model": axes, "barred": mesh.MODEL}
+            options["item_shards"] = item_shards
+            options["map_over_devices"] = functools.partial(
+                mesh.map_over_devices, mesh=where, in_axes=(axes, None), out_axes=None
+            )
+    return Trained(config, scorer, params, vocab, counts, retired, max_length, step, **options)

@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bert4rec_jax import sampled_losses
+from bert4rec_jax import mesh, sampled_losses, shards
 
 # Logits held at once, in numbers: 16 Mi float32 are 64 MiB. Small enough to stay near the cache and
 # to keep memory flat in catalogue size, large enough that a block's matrix product is efficient.
@@ -45,10 +45,12 @@ def softmax_cross_entropy(
 
     The [positions, items] logits are never stored: positions are taken in blocks, and each block's
     gradient is formed while its logits are at hand (so nothing is recomputed in the backward pass).
-    Logits and softmax are float32 whatever the dtype of `hidden`.
+    Logits and softmax are float32 whatever the dtype of `hidden`. Where the table is split over
+    devices, each has a block's logits for its own shard, and what is summed between devices is a
+    block's peaks, totals and label logits, and once the gradient at `hidden`.
 
     Args:
-        hidden: [M, d]; table: [n, d], row i is item id i + 1; bias: [n].
+        hidden: [M, d]; table: [n, d], row i is item id i + 1, or this device's shard; bias: [n].
         labels: int32 [M], ids 1..n (anything where the weight is 0).
         weights: float32 [M]; a block of zeros costs as much as any other but adds nothing.
     """
@@ -63,6 +65,8 @@ def softmax_cross_entropy(
         return x.reshape(blocks, block, *x.shape[1:])
 
     classes = jnp.maximum(labels - 1, 0)
+    # Each device's gradient here is its shard's part: marked once, they are summed in one go.
+    hidden = mesh.copy_per_shard(hidden)
     return _cross_entropy_sum(
         in_blocks(hidden), table, bias, in_blocks(classes), in_blocks(weights)
     )
@@ -73,31 +77,40 @@ def _block_logits(hidden, table, bias):
     return product + bias.astype(jnp.float32)[None, :]
 
 
+def _block_softmax(hidden, table, bias, classes):
+    """exps [block, n]; their total over all shards and -log softmax at the label, [block, 1]."""
+    logits = _block_logits(hidden, table, bias)
+    peak = mesh.max_over_shards(jnp.max(logits, axis=1, keepdims=True))
+    exps = jnp.exp(logits - peak)
+    total = mesh.sum_over_shards(jnp.sum(exps, axis=1, keepdims=True))
+    label_logit = shards.at_rows(
+        lambda c: jnp.take_along_axis(logits, c[:, None], axis=1), classes, len(table)
+    )
+    return exps, total, jnp.log(total) + peak - label_logit
+
+
 @jax.custom_vjp
 def _cross_entropy_sum(hidden, table, bias, classes, weights):
     def block_sum(block):
         h, c, w = block
-        logits = _block_logits(h, table, bias)
-        label_logit = jnp.take_along_axis(logits, c[:, None], axis=1)[:, 0]
-        return jnp.sum(w * (jax.nn.logsumexp(logits, axis=1) - label_logit))
+        _, _, loss = _block_softmax(h, table, bias, c)
+        return jnp.sum(w[:, None] * loss)
 
     return jnp.sum(jax.lax.map(block_sum, (hidden, classes, weights)))
 
 
 def _cross_entropy_forward(hidden, table, bias, classes, weights):
     def block_step(sums, block):
-        loss, d_table, d_bias = sums
+        loss_sum, d_table, d_bias = sums
         h, c, w = block
-        logits = _block_logits(h, table, bias)
-        peak = jnp.max(logits, axis=1, keepdims=True)
-        exps = jnp.exp(logits - peak)
-        total = jnp.sum(exps, axis=1, keepdims=True)
-        label_logit = jnp.take_along_axis(logits, c[:, None], axis=1)
-        loss += jnp.sum(w[:, None] * (jnp.log(total) + peak - label_logit))
+        exps, total, loss = _block_softmax(h, table, bias, c)
+        loss_sum += jnp.sum(w[:, None] * loss)
         # The gradient at the logits is exps * scale, less w at the label. It is never formed: scale
         # goes to the thin factors of the products, and the labels, one a position, are subtracted
         # by themselves. That saves two passes over [block, n] (benchmarks/cross_entropy.py).
         scale = w[:, None] / total
+        c, here = shards.local_rows(c, len(table))
+        w = shards.where_here(here, w)  # of the labels in this shard
         d_bias += jnp.dot(scale.T, exps, precision="highest")[0]
         d_bias = d_bias.at[c].add(-w)
         exps, by_weight = exps.astype(h.dtype), w[:, None].astype(h.dtype)
@@ -105,14 +118,14 @@ def _cross_entropy_forward(hidden, table, bias, classes, weights):
         d_table += jnp.dot(exps.T, scaled, preferred_element_type=jnp.float32)
         d_table = d_table.at[c].add(-(by_weight * h).astype(jnp.float32))
         d_hidden = scale * jnp.dot(exps, table, preferred_element_type=jnp.float32)
-        return (loss, d_table, d_bias), d_hidden.astype(h.dtype) - by_weight * table[c]
+        return (loss_sum, d_table, d_bias), d_hidden.astype(h.dtype) - by_weight * table[c]
 
     # Zeros derived from an input, not constants: under shard_map they vary over devices as it does.
     zero = jnp.sum(weights) * 0.0
     start = (
         zero,
-        jnp.zeros(table.shape, jnp.float32) + zero,
-        jnp.zeros(bias.shape, jnp.float32) + zero,
+        jnp.zeros_like(table, jnp.float32) + zero,
+        jnp.zeros_like(bias, jnp.float32) + zero,
     )
     (loss, d_table, d_bias), d_hidden = jax.lax.scan(block_step, start, (hidden, classes, weights))
     return loss, (d_hidden, d_table.astype(table.dtype), d_bias.astype(bias.dtype), weights)

@@ -11,17 +11,36 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from bert4rec_jax.errors import UserError
 
 DATA = "data"
+MODEL = "model"
 
 
-def make_mesh(data: int = 0) -> Mesh:
-    """A mesh of `data` devices along the axis "data"; 0 takes all devices of this machine."""
+def make_mesh(data: int = 0, model: int = 1) -> Mesh:
+    """A mesh of data x model devices.
+
+    A batch's rows are split over the axis "data", the item table's rows over the axis "model" (see
+    `shards.py`); everything else is the same along it.
+
+    Args:
+        data: 0: as many as this machine has devices for.
+
+    Raises:
+        UserError: this machine has too few devices, or with data 0 a number that does not divide.
+    """
     found = jax.device_count()
-    data = data or found
-    if not 0 < data <= found:
-        raise UserError(f"mesh.data {data} but this machine has {found} devices")
+    if not data and found % model:
+        raise UserError(
+            f"mesh.model {model} does not divide this machine's {found} devices: set mesh.data too"
+        )
+    data = data or found // model
+    if not 0 < data * model <= found:
+        wanted = f"mesh.data {data}" + (f" x mesh.model {model}" if model > 1 else "")
+        raise UserError(f"{wanted} but this machine has {found} devices")
     # make_mesh defaults to Explicit axes, under which a gather from a table needs a sharding.
     return jax.make_mesh(
-        (data,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices()[:data]
+        (data, model),
+        (DATA, MODEL),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=jax.devices()[: data * model],
     )
 
 
@@ -51,6 +70,42 @@ def device_index() -> jax.Array:
     return jax.lax.axis_index(DATA)
 
 
+# The same for the axis "model". Where the table is not split, each returns what it was given and
+# adds nothing to the program.
+
+
+def shard_count() -> int:
+    """How many devices share the item table; 1 outside a function given to `map_over_devices`."""
+    return jax.sharding.get_abstract_mesh().shape.get(MODEL, 1)
+
+
+def shard_index() -> jax.Array | int:
+    """Which part of the item table this device holds."""
+    return jax.lax.axis_index(MODEL) if shard_count() > 1 else 0
+
+
+def sum_over_shards(x: Any) -> Any:
+    """Sum over the devices that share the item table."""
+    return jax.lax.psum(x, MODEL) if shard_count() > 1 else x
+
+
+def max_over_shards(x: Any) -> Any:
+    """Maximum over the devices that share the item table; it has no gradient."""
+    return jax.lax.pmax(x, MODEL) if shard_count() > 1 else x
+
+
+def gather_shards(x: jax.Array, *, axis: int) -> jax.Array:
+    """What all devices that share the item table hold, one after another along `axis`."""
+    if shard_count() == 1:
+        return x
+    return jax.lax.all_gather(x, MODEL, axis=axis, tiled=True, to="invarying")
+
+
+def copy_per_shard(x: jax.Array) -> jax.Array:
+    """Mark what is equal along "model" as each device's own, as `copy_per_device` along "data"."""
+    return jax.lax.pcast(x, MODEL, to="varying") if shard_count() > 1 else x
+
+
 def map_over_devices(
     function: Callable, mesh: Mesh, *, in_axes: tuple, out_axes: Any, donate: tuple[int, ...] = ()
 ) -> Callable:
@@ -58,7 +113,8 @@ def map_over_devices(
 
     Args:
         function: the pure per-device function.
-        in_axes: for each argument "data" (its leading axis is split) or None (a copy everywhere).
+        in_axes: for each argument "data" or "model" (its leading axis is split over that axis) or
+            None (a copy everywhere); or a pytree of those.
         out_axes: likewise for the outputs, a pytree prefix.
         donate: arguments whose buffers the outputs may reuse.
 
@@ -67,36 +123,43 @@ def map_over_devices(
     make it too large by their number.
     """
 
-    def spec(axis):
-        return PartitionSpec() if axis is None else PartitionSpec(axis)
-
-    def specs(axes):
-        return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)
-
     mapped = jax.shard_map(
-        function, mesh=mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=True
+        function, mesh=mesh, in_specs=_specs(in_axes), out_specs=_specs(out_axes), check_vma=True
     )
     return jax.jit(mapped, donate_argnums=donate)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds a copy of."""
-    return NamedSharding(mesh, PartitionSpec())
+def _specs(axes: Any) -> Any:
+    """A pytree of "data", "model" or None -> the same of PartitionSpecs."""
+
+    def spec(axis):
+        return PartitionSpec() if axis is None else PartitionSpec(axis)
+
+    return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)
 
 
-def init_replicated(init: Callable, mesh: Mesh, *args) -> Any:
-    """`init(*args)`, built in place on every device.
+def _shardings(axes: Any, mesh: Mesh) -> Any:
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), _specs(axes))
+
+
+def init_in_place(init: Callable, mesh: Mesh, *args, axes: Any = None) -> Any:
+    """`init(*args)`, built where it is to lie: `axes` as `out_axes` of `map_over_devices`.
 
     Under jit with out_shardings, not device_put: donating the result of device_put can delete the
     array it was made from.
     """
-    return jax.jit(init, out_shardings=replicated(mesh))(*args)
+    return jax.jit(init, out_shardings=_shardings(axes, mesh))(*args)
 
 
-def with_replicated_sharding(tree: Any, mesh: Mesh) -> Any:
-    """ShapeDtypeStructs of `tree` that ask for a copy on every device of `mesh`."""
-    sharding = replicated(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def with_sharding(tree: Any, mesh: Mesh, *, axes: Any = None) -> Any:
+    """ShapeDtypeStructs of `tree` that ask for `axes` of `mesh`, by default a copy everywhere."""
+    if axes is None:
+        axes = jax.tree.map(lambda x: None, tree)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        _shardings(axes, mesh),
+    )
 
 
 def own_rows(rows: int, mesh: Mesh) -> np.ndarray:
@@ -115,5 +178,5 @@ def put_split(tree: Any, mesh: Mesh) -> Any:
 
 def put_copied(tree: Any, mesh: Mesh) -> Any:
     """Host arrays -> device arrays, a copy on every device."""
-    put = functools.partial(jax.make_array_from_process_local_data, replicated(mesh))
+    put = functools.partial(jax.make_array_from_process_local_data, _shardings(None, mesh))
     return jax.tree.map(lambda x: put(np.asarray(x)), tree)

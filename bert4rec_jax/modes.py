@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import compilation, narration, provenance, settings
+from bert4rec_jax import compilation, narration, provenance, settings, shards
 from bert4rec_jax.data import catalogue, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
@@ -244,7 +244,7 @@ def _report(
         "dataset": experiment.dataset,
         "model": {
             **experiment.config.model.to_dict(),
-            "parameters": sum(x.size for x in jax.tree.leaves(params)),
+            "parameters": shards.count_parameters(params, len(experiment.log.vocab)),
         },
         "train": {
             **train_part,

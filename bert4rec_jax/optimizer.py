@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bert4rec_jax.shards import global_norm
+
 
 def learning_rate_schedule(
     *, learning_rate: float, warmup_steps: int, steps: int, schedule: str = "linear"
@@ -56,6 +58,21 @@ def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.Gradien
     return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)
 
 
+def clip_by_global_norm(most: float) -> optax.GradientTransformation:
+    """Optax's, but for the norm: Optax's would be that of one device's shard of the tables."""
+
+    def update(updates, state, params=None):
+        del params
+        norm = global_norm(updates)
+
+        def clip(x):
+            return jax.lax.select(norm < most, x, (x / norm.astype(x.dtype)) * most)
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
 def make_optimizer(
     schedule: optax.Schedule,
     *,
@@ -69,7 +86,7 @@ def make_optimizer(
     """Clip the global norm, Adam, decoupled decay, and the schedule, in the original's order."""
     adam = optax.scale_by_adam if bias_correction else scale_by_uncorrected_adam
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
+        clip_by_global_norm(clip_norm),
         adam(b1=b1, b2=b2, eps=eps),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.scale_by_learning_rate(schedule),

@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert4rec_jax import fitting, loading
+from bert4rec_jax import fitting, loading, shards
 from bert4rec_jax.data.sequences import Cases, Sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.inputs import SeenItems
@@ -57,6 +58,8 @@ class Recommender:
         retired: np.ndarray | None = None,
         batch_size: int = 128,
         step: int | None = None,
+        item_shards: int = 1,
+        map_over_devices: Callable[[Callable], Callable] = jax.jit,
     ):
         """
         Args:
@@ -67,11 +70,14 @@ class Recommender:
             retired: bool [n], items that are in histories only, never recommended; None: none.
             batch_size: users at once.
             step: the checkpoint of the params.
+            item_shards: devices that share the item table.
+            map_over_devices: as for `Ranker`.
         """
         self.vocab, self.max_length, self.step = vocab, max_length, step
         self.scorer, self.params, self.counts = scorer, params, np.asarray(counts)
         self.popular = np.argsort(-self.counts[1:], kind="stable").astype(np.int32) + 1
         self.retired = np.zeros(len(vocab), bool) if retired is None else retired
+        self._item_shards = item_shards
         nobody = _as_sequences([], vocab)
         self._ranker = Ranker(
             barring(scorer),
@@ -80,29 +86,30 @@ class Recommender:
             protocols=(),
             max_length=max_length,
             batch_size=batch_size,
+            map_over_devices=map_over_devices,
+            sharing=(1, item_shards),
         )
 
     @classmethod
-    def load(cls, workdir: str | pathlib.Path, *, batch_size: int = 128) -> "Recommender":
+    def load(
+        cls, workdir: str | pathlib.Path, *, batch_size: int = 128, item_shards: int = 1
+    ) -> "Recommender":
         """The best checkpoint of a run; the log that it was trained on is not needed.
+
+        Args:
+            batch_size: users at once.
+            item_shards: devices that share the item table, whatever number trained it.
 
         Raises:
             UserError: `workdir` holds no finished validation of a model that is trained.
         """
-        return cls.of(loading.load(workdir), batch_size=batch_size)
+        return cls.of(loading.load(workdir, item_shards=item_shards), batch_size=batch_size)
 
     @classmethod
     def of(cls, trained: loading.Trained, *, batch_size: int = 128) -> "Recommender":
-        return cls(
-            trained.scorer,
-            trained.params,
-            trained.vocab,
-            trained.counts,
-            max_length=trained.max_length,
-            retired=trained.retired,
-            batch_size=batch_size,
-            step=trained.step,
-        )
+        shared = ("max_length", "retired", "step", "item_shards", "map_over_devices")
+        options = {name: getattr(trained, name) for name in shared} | {"batch_size": batch_size}
+        return cls(trained.scorer, trained.params, trained.vocab, trained.counts, **options)
 
     @classmethod
     def fit(
@@ -217,10 +224,8 @@ class Recommender:
         if not 1 <= k <= n:
             raise UserError(f"top_k {k} must be in 1 .. {n}, the number of items")
         barred = self.retired if barred is None else barred | self.retired
-        params = {
-            "model": self.params,
-            "barred": jnp.where(jnp.asarray(barred), -jnp.inf, 0.0).astype(jnp.float32),
-        }
+        minus = np.pad(np.where(barred, -np.inf, 0.0), (0, -n % self._item_shards))
+        params = {"model": self.params, "barred": jnp.asarray(minus, jnp.float32)}
         popular = self.popular[~barred[self.popular - 1]][:k]
         for start in range(0, users, USERS_AT_ONCE):
             part = _users(sequences, start, min(start + USERS_AT_ONCE, users))
@@ -248,12 +253,15 @@ class Recommender:
             raise UserError(f"item {item!r} is not in the catalogue of {len(self.vocab)} items")
         if self.scorer.item_table is None:
             raise UserError("this model has no item embeddings to compare")
-        table = np.asarray(self.scorer.item_table(self.params)[0], np.float32)
+        params = self.params
+        if self._item_shards > 1:
+            params = shards.cut_rows(params, len(self.vocab))
+        table = np.asarray(self.scorer.item_table(params)[0], np.float32)
         table = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
         cosines = table @ table[index - 1]
-        order = [int(i) for i in np.argsort(-cosines, kind="stable") if i != index - 1]
-        order = [i for i in order if not self.retired[i]][:k]
-        return [Scored(self.vocab.items[i], float(cosines[i])) for i in order]
+        others = [i for i in np.argsort(-cosines, kind="stable").tolist() if i != index - 1]
+        best = [i for i in others if not self.retired[i]][:k]
+        return [Scored(self.vocab.items[i], float(cosines[i])) for i in best]
 
     def barred(self, allow: Iterable[str] | None, deny: Iterable[str]) -> np.ndarray:
         """bool [n]: what an allow list (None: all) and a deny list leave out, and the retired."""

@@ -27,6 +27,7 @@ def recommend(
     allow: str,
     deny: str,
     titles: str,
+    item_shards: int = 1,
 ) -> None:
     """Write the k best items for every user: rows user, rank (0 is best), item, score, popular.
 
@@ -40,9 +41,10 @@ def recommend(
         with_seen: recommend what a user had before, too.
         allow, deny: files of items, one a line or a table with an item column; "": none.
         titles: a table of items with a title column, for a column `title`; "": none.
+        item_shards: devices that share the item table.
     """
     lists.check_output(output)
-    recommender = Recommender.load(workdir)
+    recommender = Recommender.load(workdir, item_shards=item_shards)
     vocab = recommender.vocab
     barred = recommender.barred(
         lists.read_items(allow, vocab) if allow else None,

@@ -1,13 +1,16 @@
 """Losses that score the label and a few sampled items, for catalogues too large to score whole.
 
 Each is (key, hidden, table, bias, labels, weights) -> the weighted sum over positions, as in
-`losses`. A score is hidden table[row]^T + bias[row], float32 whatever the dtype of `hidden`.
+`losses`. A score is hidden table[row]^T + bias[row], float32 whatever the dtype of `hidden`. Where
+the table is split over devices, all draw the same rows, and each scores those of its own shard.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
+
+from bert4rec_jax import mesh, shards
 
 # Numbers of gathered item vectors held at once: 16 Mi float32 are 64 MiB.
 GATHERED_AT_ONCE = 1 << 24
@@ -20,6 +23,8 @@ def binary_cross_entropy(
     bias: jax.Array,
     labels: jax.Array,
     weights: jax.Array,
+    *,
+    items: int | None = None,
 ) -> jax.Array:
     """Weighted sum over positions of -log sigmoid(s) - log(1 - sigmoid(s')), float32 scalar.
 
@@ -32,8 +37,12 @@ def binary_cross_entropy(
         hidden: [M, d]; table: [n, d], n >= 2, row i is item id i + 1; bias: [n].
         labels: int32 [M], ids 1..n (anything where the weight is 0).
         weights: float32 [M].
+        items: n, where `table` is one shard of several; None: its rows.
     """
-    return _binary_sum(key, hidden, table, bias, labels, weights, negatives=1, power=1.0)
+    items = len(table) if items is None else items
+    return _binary_sum(
+        key, hidden, table, bias, labels, weights, items=items, negatives=1, power=1.0
+    )
 
 
 def generalised_binary_cross_entropy(
@@ -46,6 +55,7 @@ def generalised_binary_cross_entropy(
     *,
     negatives: int,
     calibration: float,
+    items: int | None = None,
 ) -> jax.Array:
     """gBCE of gSASRec (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192), float32 scalar.
 
@@ -56,14 +66,15 @@ def generalised_binary_cross_entropy(
     which is 1 - t (1 - alpha), lowers them again.
 
     Args:
-        key, hidden, table, bias, labels, weights: as for `binary_cross_entropy`.
+        key, hidden, table, bias, labels, weights, items: as for `binary_cross_entropy`.
         negatives: K. calibration: t in [0, 1]; 0 is plain binary cross-entropy, 1 makes the
             sigmoids estimate the probabilities that training on all negatives would.
     """
-    sampling_rate = min(1.0, negatives / (table.shape[0] - 1))
+    items = len(table) if items is None else items
+    sampling_rate = min(1.0, negatives / (items - 1))
     power = 1.0 - calibration * (1.0 - sampling_rate)
     loss_sum = _binary_sum(
-        key, hidden, table, bias, labels, weights, negatives=negatives, power=power
+        key, hidden, table, bias, labels, weights, items=items, negatives=negatives, power=power
     )
     return loss_sum / (negatives + 1)
 
@@ -77,6 +88,7 @@ def sampled_softmax(
     weights: jax.Array,
     *,
     negatives: int,
+    items: int | None = None,
 ) -> jax.Array:
     """Weighted sum over positions of -log(exp(s) / Z'), with Z' from sampled items: float32 scalar.
 
@@ -87,15 +99,17 @@ def sampled_softmax(
     [M, d] x [d, K]. What is drawn: see `draw_by_rank`.
 
     Args:
-        key, hidden, table, bias, labels, weights: as for `binary_cross_entropy`.
+        key, hidden, table, bias, labels, weights, items: as for `binary_cross_entropy`.
         negatives: K.
     """
     label = jnp.maximum(labels - 1, 0)
-    drawn, log_q = draw_by_rank(key, items=table.shape[0], count=negatives)
-    label_score = jnp.einsum("md,md->m", hidden, table[label], preferred_element_type=jnp.float32)
-    label_score += bias[label].astype(jnp.float32)
-    scores = jnp.dot(hidden, table[drawn].T, preferred_element_type=jnp.float32)  # [M, K]
-    scores += (bias[drawn].astype(jnp.float32) - log_q - math.log(negatives))[None, :]
+    drawn, log_q = draw_by_rank(key, items=len(table) if items is None else items, count=negatives)
+    label_vector, label_bias = shards.take_rows(table, label), shards.take_rows(bias, label)
+    label_score = jnp.einsum("md,md->m", hidden, label_vector, preferred_element_type=jnp.float32)
+    label_score += label_bias.astype(jnp.float32)
+    vectors, biases = shards.take_rows(table, drawn), shards.take_rows(bias, drawn)
+    scores = jnp.dot(hidden, vectors.T, preferred_element_type=jnp.float32)  # [M, K]
+    scores += (biases.astype(jnp.float32) - log_q - math.log(negatives))[None, :]
     scores = jnp.where(drawn[None, :] == label[:, None], -jnp.inf, scores)
     log_z = jax.nn.logsumexp(jnp.concatenate([label_score[:, None], scores], axis=1), axis=1)
     return jnp.sum(weights * (log_z - label_score))
@@ -124,19 +138,24 @@ def draw_by_rank(key: jax.Array, *, items: int, count: int) -> tuple[jax.Array, 
     return rows, -jnp.log((high - low).astype(jnp.float32)) - math.log(parts)
 
 
-def _binary_sum(key, hidden, table, bias, labels, weights, *, negatives, power):
+def _binary_sum(key, hidden, table, bias, labels, weights, *, items, negatives, power):
     """Weighted sum of -power log sigmoid(label's score) - sum of log(1 - sigmoid(negative's))."""
     label = jnp.maximum(labels - 1, 0)
     shape = (len(labels), negatives)
-    draws = jax.random.randint(key, shape, 0, table.shape[0] - 1, labels.dtype)
+    draws = jax.random.randint(key, shape, 0, items - 1, labels.dtype)
     rows = draws + (draws >= label[:, None])  # steps over the label
+
+    hidden = mesh.copy_per_shard(hidden)  # as in `losses.softmax_cross_entropy`
 
     def position_loss(position):
         h, label, rows = position
 
-        def scores(rows):
+        def scores_here(rows):
             dots = jnp.dot(table[rows], h, preferred_element_type=jnp.float32)
             return dots + bias[rows].astype(jnp.float32)
+
+        def scores(rows):
+            return shards.at_rows(scores_here, rows, len(table))
 
         # -log sigmoid(s) = softplus(-s), which neither overflows nor takes the logarithm of 0.
         return power * jax.nn.softplus(-scores(label)) + jnp.sum(jax.nn.softplus(scores(rows)))

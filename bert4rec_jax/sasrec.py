@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert4rec_jax import shards
 from bert4rec_jax.dropout import dropout
 from bert4rec_jax.encoder import attention, pick_tokens
 
@@ -44,7 +45,9 @@ class SASRec(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        self.item_embedding = self.param("item_embedding", _INIT, (self.items, self.hidden))
+        self.item_embedding = self.param(
+            "item_embedding", _INIT, (shards.rows_here(self.items), self.hidden)
+        )
         self.position_embedding = self.param(
             "position_embedding", _INIT, (self.max_length, self.hidden)
         )
@@ -73,7 +76,7 @@ class SASRec(nn.Module):
         With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
         positions' vectors are computed: [B, S, d].
         """
-        x = jnp.take(self.item_embedding.astype(self.dtype), ids - 1, axis=0, mode="clip")
+        x = shards.take_rows(self.item_embedding.astype(self.dtype), ids - 1)
         x = x * self.hidden**0.5
         x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
         x = x.reshape(-1, self.hidden)  # [B * N, d], as in encoder.py
@@ -91,7 +94,8 @@ class SASRec(nn.Module):
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): the input embedding, not scaled, and zeros."""
         # Not jnp.zeros: under shard_map zeros like the table vary over devices as it does.
-        return self.item_embedding, jnp.zeros_like(self.item_embedding[:, 0])
+        bias = jnp.zeros_like(self.item_embedding[:, 0])
+        return self.item_embedding, shards.bar_padding(bias, self.items)
 
 
 class Block(nn.Module):

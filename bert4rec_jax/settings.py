@@ -8,7 +8,7 @@ from bert4rec_jax.encoder import PARTS
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.ranking import PROTOCOLS
 from bert4rec_jax.losses import LOSSES
-from bert4rec_jax.models import NAMES
+from bert4rec_jax.models import COUNTED, NAMES
 
 # Whole numbers are int32 wherever a program is compiled for them, and no infinity is a setting.
 _LIMIT = 2**31
@@ -96,7 +96,7 @@ _RULES = {
     "eval.batch_size": (_positive, "positive"),
     "eval.ks": (_cutoffs, "positive whole numbers"),
     "eval.protocols": (_protocols, f"some of {', '.join(PROTOCOLS)}"),
-    "mesh.model": (lambda n: n == 1, "1: tables are not split over devices yet"),
+    "mesh.model": (_positive, "positive (1: the item table is not split)"),
     "mesh.data": (_not_negative, "not negative (0: all devices)"),
 }
 
@@ -118,6 +118,11 @@ def check(config) -> None:
     if model.hidden % model.heads:
         raise UserError(
             f"model.hidden {model.hidden} is not divisible by model.heads {model.heads}"
+        )
+    if config.mesh.model > 1 and model.name in COUNTED:
+        raise UserError(
+            f"mesh.model {config.mesh.model} splits an item table, and {model.name} has none: set "
+            "it to 1"
         )
     protocol, _, metric = train.select_by.partition("/")
     metrics = [f"HR@{k}" for k in config.eval.ks] + [f"NDCG@{k}" for k in config.eval.ks if k > 1]

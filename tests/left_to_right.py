@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from bert4rec_jax import mesh
+from bert4rec_jax import mesh, shards
 from bert4rec_jax.data.batching import Batches
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.next_item import next_counts, next_item
@@ -142,14 +142,17 @@ class LeftToRight:
         assert distance < 0.05 * np.abs(plain).max()
 
     def test_four_devices_do_what_one_does_and_it_learns(self):
-        """Next items of walks round a ring, three steps apart: the step as it stands."""
-        one, four = train(self.model, 1), train(self.model, 4)
+        """Next items of walks round a ring, three steps apart: the step as it stands.
+
+        The four are a mesh of 2 x 2, over which 7 rows are 4 and 3.
+        """
+        one, four = train(self.model, 1), train(self.model, 2, split=2)
         np.testing.assert_allclose(one[:3], four[:3], rtol=1e-4)
         assert one[0] > 1.5
         assert one[-1] < 0.3
 
 
-def train(model, devices, steps=40):
+def train(model, devices, split=1, steps=40):
     """Mean losses of a few steps on a small log."""
     lengths = np.array([8, 3, 1, 7, 5, 5, 2, 8, 4, 1, 1, 6], np.int32)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int32)
@@ -157,9 +160,10 @@ def train(model, devices, steps=40):
     optimizer = make_optimizer(
         learning_rate_schedule(learning_rate=0.02, warmup_steps=1, steps=2 * steps)
     )
-    where = mesh.make_mesh(devices)
-    init = functools.partial(init_state, model=model, optimizer=optimizer)
-    state = mesh.init_replicated(init, where, jax.random.key(0))
+    where = mesh.make_mesh(devices, split)
+    init = functools.partial(init_state, model=model, optimizer=optimizer, shards=split)
+    axes = shards.item_axes(jax.eval_shape(init, jax.random.key(0)), split)
+    state = mesh.init_in_place(init, where, jax.random.key(0), axes=axes)
     rows = 8
     batches = Batches(starts, lengths, LENGTH, len(lengths), rows, seed=0)
     step = make_train_step(
@@ -171,7 +175,7 @@ def train(model, devices, steps=40):
         key=jax.random.key(1),
     )
     mapped = mesh.map_over_devices(
-        step, where, in_axes=(None, None, "data", "data"), out_axes=None, donate=(0,)
+        step, where, in_axes=(axes, None, "data", "data"), out_axes=(axes, None), donate=(0,)
     )
     log = mesh.put_copied(log.astype(np.int32), where)
     losses = []

@@ -19,6 +19,15 @@ def test_more_devices_than_there_are():
         mesh.make_mesh(5)
 
 
+def test_a_mesh_that_does_not_fit_names_its_numbers():
+    assert dict(mesh.make_mesh(0, 2).shape) == {"data": 2, "model": 2}
+    assert dict(mesh.make_mesh(1, 3).shape) == {"data": 1, "model": 3}
+    with pytest.raises(UserError, match=r"mesh\.data 4 x mesh\.model 2 but .* has 4 devices"):
+        mesh.make_mesh(4, 2)
+    with pytest.raises(UserError, match=r"mesh\.model 3 does not divide this machine's 4 devices"):
+        mesh.make_mesh(0, 3)
+
+
 def test_an_uneven_batch_names_both_numbers():
     with pytest.raises(UserError, match=r"train\.batch_size 30 is not divisible by 4 devices"):
         mesh.check_divisible("train.batch_size", 30, mesh.make_mesh(4))

@@ -57,6 +57,7 @@ def test_a_model_without_settings_is_refused_with_those_that_have():
         ("train.steps", -1, r"train\.steps -1 must be positive"),
         ("train.select_by", "full/NDCG@7", r"not PROTOCOL/METRIC"),
         ("train.select_by", "NDCG@10", r"not PROTOCOL/METRIC"),
+        ("mesh.model", 0, r"mesh\.model 0 must be positive"),
         ("eval.ks", (), r"eval\.ks \(\) must be"),
         ("data.path", "no/such/file", r"data\.path no/such/file: no such file"),
     ],
@@ -66,6 +67,13 @@ def test_a_bad_value_is_named(name, value, words):
     section, key = name.split(".")
     config[section][key] = value
     with pytest.raises(UserError, match=words):
+        settings.check(config)
+
+
+def test_a_model_without_a_table_has_none_to_split():
+    config = default.get_config()
+    config.mesh.model, config.model.name = 2, "markov"
+    with pytest.raises(UserError, match=r"mesh\.model 2 splits an item table, and markov has none"):
         settings.check(config)
 
 

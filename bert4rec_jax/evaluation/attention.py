@@ -1,7 +1,7 @@
 """What a trained Transformer attends to at the end of a history (the paper's Figure 5)."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,13 @@ _BATCH_SIZE = 64
 
 
 def average_attention(
-    model: Any, params: Any, items: np.ndarray, length: np.ndarray, last: int = 15
+    model: Any,
+    params: Any,
+    items: np.ndarray,
+    length: np.ndarray,
+    last: int = 15,
+    *,
+    map_over_devices: Callable[[Callable], Callable] = jax.jit,
 ) -> np.ndarray | None:
     """Attention among the last positions, averaged over the users who fill them.
 
@@ -30,19 +36,23 @@ def average_attention(
         params: its parameters.
         items: int32 [U, N], left-aligned, zeros on the right, as `inputs.model_inputs` makes them.
         length: int [U], how many of a row are inputs.
+        map_over_devices: compiles a pure function of (params, batch), a dict of arrays, whose
+            result all devices compute alike.
 
     Returns:
         float32 [layers, heads, last, last]; None for a model without attention, or if no user has
         `last` inputs.
     """
     rows = np.flatnonzero(length >= last)
-    total = None
+    total, summed_over = None, _compiled(model, last, map_over_devices)
     for start in range(0, len(rows), _BATCH_SIZE):
         # Always the same shape: the last batch repeats its last row, with weight 0.
         place = np.arange(start, start + _BATCH_SIZE)
         batch = rows[np.minimum(place, len(rows) - 1)]
         weight = (place < len(rows)).astype(np.float32)
-        summed = _summed(model, last, params, items[batch], length[batch], weight)
+        summed = summed_over(
+            params, {"items": items[batch], "length": length[batch], "weight": weight}
+        )
         if summed is None:
             return None
         # In float64 on the host, so that the number of users does not cost digits.
@@ -59,10 +69,12 @@ def attention_of_cases(
     *,
     append_mask: bool,
     most_users: int = 2048,
+    **options: Any,
 ) -> np.ndarray | None:
     """`average_attention` before the true items of `cases`, of at most `most_users` of them.
 
-    Those are spread evenly over the cases. `append_mask` is the scorer's.
+    Those are spread evenly over the cases. `append_mask` is the scorer's; `options` are those of
+    `average_attention`.
     """
     count = min(most_users, len(cases.users))
     picked = np.linspace(0, len(cases.users), count, endpoint=False).astype(np.int64)
@@ -74,7 +86,7 @@ def attention_of_cases(
         max_length=model.max_length - (not append_mask),
         append_mask=append_mask,
     )
-    return average_attention(model, params, items, length)
+    return average_attention(model, params, items, length, **options)
 
 
 def attention_of_last(blocks: Mapping[str, Any], length: jax.Array) -> jax.Array | None:
@@ -98,9 +110,14 @@ def attention_of_last(blocks: Mapping[str, Any], length: jax.Array) -> jax.Array
     return jnp.stack(rows).mean(axis=0) if rows else None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _summed(model, last, params, items, length, weight):
+@functools.cache
+def _compiled(model, last, map_over_devices):
+    return map_over_devices(functools.partial(_summed, model, last))
+
+
+def _summed(model, last, params, batch):
     """Weighted sum over a batch: float32 [layers, heads, last, last]; None without attention."""
+    items, length, weight = batch["items"], batch["length"], batch["weight"]
     index = jnp.arange(items.shape[1], dtype=jnp.int32)[None, :]
     segments = (index < length[:, None]).astype(jnp.int32)
     positions = jnp.broadcast_to(index, items.shape)

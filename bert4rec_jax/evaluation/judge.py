@@ -33,6 +33,7 @@ class Judge:
     negatives: a file of negatives to rank against, written first where it is missing; empty: draw
         them from `seed` and keep no file.
     batch_size: users at once.
+    map_over_devices, sharing: as for `Ranker`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Judge:
         negatives: str,
         batch_size: int,
         map_over_devices: Callable[[Callable], Callable],
+        sharing: tuple[int, int] = (1, 1),
     ):
         self._log, self._split, self._seed = log, split, seed
         self._protocols, self._ks, self._negatives_path = tuple(protocols), tuple(ks), negatives
@@ -68,6 +70,7 @@ class Judge:
             max_length=max_length,
             batch_size=batch_size,
             map_over_devices=map_over_devices,
+            sharing=sharing,
         )
 
     def validate(self, params: Any) -> dict[str, float]:

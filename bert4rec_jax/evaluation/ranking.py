@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert4rec_jax import mesh, shards
 from bert4rec_jax.data.sequences import Cases, Sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.inputs import SeenItems, input_widths, model_inputs
@@ -23,7 +24,7 @@ from bert4rec_jax.vocab import PAD
 FULL_PROTOCOLS = ("full", "full_with_history")
 PROTOCOLS = SAMPLED_PROTOCOLS + FULL_PROTOCOLS
 
-# Scores of the whole catalogue that exist at one time: 128 MiB of float32.
+# Scores of the whole catalogue that exist at one time on a device: 128 MiB of float32.
 SCORES_AT_ONCE = 2**25
 
 
@@ -44,6 +45,7 @@ class Ranker:
             catalogue, where a protocol needs them, keep to SCORES_AT_ONCE.
         map_over_devices: compiles a pure function of (params, batch) whose batch and results are
             dicts of arrays [batch_size, ...]; a mesh may split those over its devices.
+        sharing: how many devices share a batch's rows, and how many the catalogue.
     """
 
     def __init__(
@@ -56,16 +58,22 @@ class Ranker:
         max_length: int,
         batch_size: int = 256,
         map_over_devices: Callable[[Callable], Callable] = jax.jit,
+        sharing: tuple[int, int] = (1, 1),
     ):
         if unknown := set(protocols) - set(PROTOCOLS):
             raise UserError(f"unknown protocol {min(unknown)}; known are {', '.join(PROTOCOLS)}")
         self._scorer, self._sequences, self._seen = scorer, sequences, seen
         self._protocols, self._max_length = protocols, max_length
-        self._batch_size, self._scoring_batch_size = batch_size, batch_size
-        while self._scoring_batch_size * len(sequences.vocab) > SCORES_AT_ONCE:
-            self._scoring_batch_size //= 2
-        if self._scoring_batch_size == 0:
-            raise UserError(f"a catalogue of {len(sequences.vocab)} items is too large to rank")
+        sharing_rows, sharing_items = sharing
+        rows = batch_size // sharing_rows
+        while rows * len(sequences.vocab) > SCORES_AT_ONCE * sharing_items:
+            rows //= 2
+        if rows == 0:
+            raise UserError(
+                f"a catalogue of {len(sequences.vocab)} items is too large to rank on "
+                f"{sharing_items} devices: raise mesh.model"
+            )
+        self._batch_size, self._scoring_batch_size = batch_size, rows * sharing_rows
         self._map_over_devices = map_over_devices
         self._encode = map_over_devices(
             lambda params, batch: {"query": scorer.encode(params, batch["items"], batch["length"])}
@@ -197,25 +205,30 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
     if "seen" in batch or scorer.scores:
         scores = catalogue_scores(scorer, params, batch)
 
-        def score(items):
-            return jnp.take_along_axis(scores, items - 1, axis=1)
+        def score_here(rows):
+            return jnp.take_along_axis(scores, rows, axis=1)
 
-        true = score(target)
-        nan = jnp.isnan(scores).any(axis=1)
+        size = scores.shape[1]
+        nan = mesh.max_over_shards(jnp.isnan(scores).any(axis=1))
     else:
         table, bias = scorer.item_table(params)
 
-        def score(items):
-            rows = table[items - 1]  # [B, candidates, d]
-            dots = jnp.einsum("bd,bcd->bc", batch["query"], rows, precision="highest")
-            return dots + bias[items - 1]
+        def score_here(rows):
+            vectors = table[rows]  # [B, candidates, d]
+            dots = jnp.einsum("bd,bcd->bc", batch["query"], vectors, precision="highest")
+            return dots + bias[rows]
 
-        true = score(target)
-        nan = jnp.isnan(true).any(axis=1)
+        size = len(table)
+        nan = jnp.zeros(len(target), bool)
 
+    def score(items):
+        return shards.at_rows(score_here, items - 1, size)
+
+    true = score(target)
+    nan |= jnp.isnan(true).any(axis=1)
     ranks = {}
     if "seen" in batch:
-        others = (scores >= true).sum(axis=1) - 1
+        others = mesh.sum_over_shards((scores >= true).sum(axis=1)) - 1
         seen = (batch["seen"] != PAD) & (batch["seen"] != target) & (score(batch["seen"]) >= true)
         ranks = {"full": others - seen.sum(axis=1), "full_with_history": others}
     for protocol, items in batch["negatives"].items():
@@ -235,17 +248,19 @@ def top_k_batch(scorer: Scorer, params: Any, batch: dict, *, k: int) -> dict[str
         items int32 [B, k] and scores float32 [B, k], best first, and nan, bool [B].
     """
     scores = catalogue_scores(scorer, params, batch)
-    nan = jnp.isnan(scores).any(axis=1)
+    nan = mesh.max_over_shards(jnp.isnan(scores).any(axis=1))
     rows = jnp.arange(len(scores))[:, None]
-    column = jnp.where(batch["seen"] == PAD, scores.shape[1], batch["seen"] - 1)
+    column, here = shards.local_rows(batch["seen"] - 1, scores.shape[1])
+    column = jnp.where(here & (batch["seen"] != PAD), column, scores.shape[1])
     unseen = scores.at[rows, column].set(-jnp.inf, mode="drop")
-    best, index = jax.lax.top_k(unseen, k)
+    best, index = shards.top_k(unseen, k)
     items = jnp.where(best == -jnp.inf, PAD, index + 1).astype(jnp.int32)
     return {"items": items, "scores": best, "nan": nan}
 
 
 def catalogue_scores(scorer: Scorer, params: Any, batch: dict) -> jax.Array:
-    """Scores float32 [B, n] of the whole catalogue: the one array of users x items.
+    """Scores float32 [B, n] of the catalogue, or of this device's shard of it: the one array of
+    users x items.
 
     Args:
         batch: query [B, d] (or items and length) as for `rank_batch`.

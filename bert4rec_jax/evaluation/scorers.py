@@ -17,7 +17,7 @@ class Scorer(NamedTuple):
     Attributes:
         encode: (params, items int32 [B, W], length int32 [B]) -> query float32 [B, d], for any
             width W up to N.
-        item_table: params -> (table float32 [n, d], bias float32 [n]).
+        item_table: params -> (table float32 [n, d], bias float32 [n]), or this device's shard.
         append_mask: whether MASK follows the history in the input.
         scores: (params, items, length) -> float32 [B, n], for a model without a factored score;
             `encode` and `item_table` are then not read and may be None.

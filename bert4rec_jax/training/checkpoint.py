@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.shards import has_item_rows
 from bert4rec_jax.training.integrity import (
     DamagedCheckpoint,
     damaged,
@@ -35,6 +36,12 @@ class Checkpoints:
     and step), which evaluation does not read; "meta", JSON: what the run must be equal in to be
     resumed, how far early stopping had come, and fingerprints of the other two. What comes back is
     held against these: Orbax sees a missing or cut file, but not a flipped bit.
+
+    An item table is stored as the devices hold it: its n rows and, where it is split over S
+    devices, fewer than S rows of zeros behind them. To store n rows always, all devices would have
+    to move rows on, or one hold the whole table; n rows do not lie evenly on S devices. Instead a
+    restored table has the rows that are asked for, with zeros behind those that are stored, and
+    each device reads its own. So any mesh restores what any other saved.
     """
 
     def __init__(self, directory: pathlib.Path, *, metric: str, read_only: bool = False):
@@ -74,8 +81,8 @@ class Checkpoints:
             directory.absolute(),
             options=options,
             item_handlers={
-                "params": ocp.StandardCheckpointHandler(),
-                "train": ocp.StandardCheckpointHandler(),
+                "params": ocp.PyTreeCheckpointHandler(),
+                "train": ocp.PyTreeCheckpointHandler(),
                 "meta": ocp.JsonCheckpointHandler(),
             },
         )
@@ -98,7 +105,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                **{name: ocp.args.StandardSave(item) for name, item in items.items()},
+                **{name: ocp.args.PyTreeSave(item) for name, item in items.items()},
                 meta=ocp.args.JsonSave(sealed(meta)),
             ),
             metrics=metrics,
@@ -125,7 +132,7 @@ class Checkpoints:
         return self._first_whole(self._latest_first, self.read_meta)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The whole state. `like` gives shapes, dtypes and shardings; any device count will do.
+        """The whole state. `like` gives shapes, dtypes and shardings; any mesh will do.
 
         Raises:
             UserError: the checkpoint is damaged, or of other shapes.
@@ -217,13 +224,10 @@ class Checkpoints:
         prints = self.read_meta(step).get("fingerprints")  # older checkpoints have none
         for name in like if prints else ():
             self._refuse_other_types(step, prints[name], like[name])
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, dict(like))
         try:
             restored = self._manager.restore(
                 step,
-                args=ocp.args.Composite(
-                    **{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
-                ),
+                args=ocp.args.Composite(**{name: _asking(tree) for name, tree in like.items()}),
             )
         except (jax.errors.JaxRuntimeError, MemoryError):
             raise  # too little memory is no damage
@@ -248,3 +252,17 @@ class Checkpoints:
                     f"{self._directory / str(step)} is of another model: it has {before} for "
                     f"{path}, and this one {after}: choose another --workdir"
                 )
+
+
+def _asking(like: Any) -> ocp.args.PyTreeRestore:
+    """Shapes, dtypes and shardings as those of `like`, and the number of an item table's rows."""
+
+    def options(path, x):
+        return ocp.ArrayRestoreArgs(
+            dtype=x.dtype, sharding=x.sharding, global_shape=x.shape, strict=not has_item_rows(path)
+        )
+
+    return ocp.args.PyTreeRestore(
+        jax.tree.map(ocp.utils.to_shape_dtype_struct, like),
+        restore_args=jax.tree_util.tree_map_with_path(options, like),
+    )

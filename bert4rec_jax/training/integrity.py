@@ -15,6 +15,7 @@ import numpy as np
 
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.files import replacing
+from bert4rec_jax.shards import has_item_rows
 
 
 class DamagedCheckpoint(UserError):
@@ -27,7 +28,8 @@ def fingerprints(tree: Any) -> dict[str, str]:
     The fingerprint is the sum, modulo 2^32, of a hash of each element's bits and place. The hash
     is one-to-one for each place, so any change of one element shows; changes of several cancel
     with probability 2^-32. It is computed where the arrays lie, in one pass, and a sum of integers
-    does not depend on how they are split over devices.
+    does not depend on how they are split over devices; nor on the zeros that pad an item table for
+    them, for 0 has the hash 0 in every place.
 
     Args:
         tree: a pytree of jax arrays of 8-, 16- or 32-bit numbers.
@@ -40,11 +42,18 @@ def fingerprints(tree: Any) -> dict[str, str]:
 
 
 def kinds(tree: Any) -> dict[str, str]:
-    """Path of each array or ShapeDtypeStruct -> its type, as in "float32[300,64]"."""
+    """Path of each array or ShapeDtypeStruct -> its type, as in "float32[300,64]".
+
+    An item table's rows are left out, as in "float32[items,64]": they depend on the mesh, and the
+    vocabulary's digest says how many there are.
+    """
+
+    def kind(path, leaf):
+        shape = ["items", *leaf.shape[1:]] if has_item_rows(path) else leaf.shape
+        return f"{leaf.dtype}[{','.join(map(str, shape))}]"
+
     return {
-        jax.tree_util.keystr(path, simple=True, separator="."): (
-            f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-        )
+        jax.tree_util.keystr(path, simple=True, separator="."): kind(path, leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
@@ -60,7 +69,8 @@ def _hash_sum(x: jax.Array) -> jax.Array:
     for axis, size in enumerate(x.shape):
         along = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
         place = place * np.uint32(size) + along
-    return jnp.sum(_hash(bits + place * np.uint32(2654435761)), dtype=jnp.uint32)
+    place = place * np.uint32(2654435761)
+    return jnp.sum(_hash(bits + place) - _hash(place), dtype=jnp.uint32)
 
 
 def _hash(x: jax.Array) -> jax.Array:

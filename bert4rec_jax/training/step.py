@@ -13,6 +13,7 @@ import optax
 from bert4rec_jax.data.batching import make_rows
 from bert4rec_jax.losses import pick_weighted
 from bert4rec_jax.mesh import copy_per_device, device_index, sum_over_devices
+from bert4rec_jax.shards import global_norm
 from bert4rec_jax.training.state import TrainState
 
 # The last block, half of the work at L = 2, is spared at the positions that nothing is asked of
@@ -93,7 +94,8 @@ def make_train_step(
         loss: one of `losses.LOSSES`.
         budgets: of this device's rows, as in `objective_sums`.
         key: the run's root key. Every random number of a step follows from it and the step: masks
-            from the windows' places in the log, dropout from the device's place in the mesh.
+            from the windows' places in the log, dropout from the device's place on the data axis
+            (devices along the other axis hold the same rows, and drop the same).
 
     Returns:
         step(state, log, starts, lengths) -> (state, metrics): `log`, `starts` and `lengths` as
@@ -130,7 +132,7 @@ def make_train_step(
         with jax.named_scope("optimizer"):
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-        grad_norm = optax.tree.norm(gradients)
+        grad_norm = global_norm(gradients)
         # One step's overflow must not end a run of days: such an update is left out.
         finite = jnp.isfinite(loss_sum) & jnp.isfinite(grad_norm)
         params, opt_state = jax.tree.map(

@@ -63,17 +63,22 @@ def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, w
 
 
 def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
-    """Without dropout, which each device draws for itself, and with one window a row."""
+    """Without dropout, which each device draws for itself, and with one window a row. Two devices
+    share a batch and each two of them the table, which one device then judges as they did."""
     command = (*TINY, f"--config.data.path={log}", "--config.train.steps=4")
     command += ("--config.train.packed=False",)
     command += ("--config.model.dropout=0.0", "--config.model.attention_dropout=0.0")
-    for devices in (1, 4):
+    for devices, split in ((1, 1), (4, 2)):
         workdir = new_workdir(tmp_path / str(devices), cache)
-        done = run(cache, *command, f"--workdir={workdir}", devices=devices)
+        options = (f"--workdir={workdir}", f"--config.mesh.model={split}")
+        done = run(cache, *command, *options, devices=devices)
         assert done.returncode == 0, done.stderr
     one, four = losses(tmp_path / "1"), losses(tmp_path / "4")
     assert one == pytest.approx(four, rel=1e-5)
     assert "4 x cpu" in done.stderr
+    again = run(cache, "--mode=evaluate", workdir[0], "--config.mesh.model=1")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One step on four devices is the step on one."""
+"""One step on four devices, whatever mesh they make, is the step on one."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from bert4rec_jax import mesh
+from bert4rec_jax import mesh, shards
 from bert4rec_jax.data.batching import Batches
 from bert4rec_jax.encoder import Encoder
 from bert4rec_jax.losses import LOSSES
@@ -44,8 +44,12 @@ def run(
     counts=tuple(COUNTS),
     budgets=None,
     loss=LOSSES["softmax"],
+    split: int = 1,
 ):
-    """(state, sums of each step, programs compiled), from the same seeds."""
+    """(state, sums of each step, programs compiled), from the same seeds.
+
+    `devices` share a batch, and for each of those `split` the item table.
+    """
     model = Encoder(
         items=ITEMS, max_length=LENGTH, hidden=8, dropout=dropout, attention_dropout=dropout
     )
@@ -54,9 +58,10 @@ def run(
     )
     if descent:
         optimizer = optax.sgd(1.0)
-    where = mesh.make_mesh(devices)
-    init = functools.partial(init_state, model=model, optimizer=optimizer)
-    state = mesh.init_replicated(init, where, jax.random.key(0))
+    where = mesh.make_mesh(devices, split)
+    init = functools.partial(init_state, model=model, optimizer=optimizer, shards=split)
+    axes = shards.item_axes(jax.eval_shape(init, jax.random.key(0)), split)
+    state = mesh.init_in_place(init, where, jax.random.key(0), axes=axes)
     # 14 windows in one step: ragged mask counts, and devices with little or nothing.
     batches = Batches(STARTS, LENGTHS, LENGTH, 14, rows, seed=0, packed=packed)
     step = make_train_step(
@@ -68,7 +73,7 @@ def run(
         key=jax.random.key(1),
     )
     mapped = mesh.map_over_devices(
-        step, where, in_axes=(None, None, "data", "data"), out_axes=None, donate=(0,)
+        step, where, in_axes=(axes, None, "data", "data"), out_axes=(axes, None), donate=(0,)
     )
     log = mesh.put_copied(LOG, where)
     sums = []
@@ -97,6 +102,18 @@ def test_four_devices_have_the_gradients_of_one():
     one, _, _ = run(1, steps=1, descent=True)
     four, _, _ = run(4, steps=1, descent=True)
     assert_close(one.params, four.params, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("devices", "split"), [(2, 2), (1, 4)])
+def test_a_split_table_has_the_loss_and_gradients_of_the_whole_one(devices, split):
+    """Over 4 devices 30 rows are 8, 8, 8 and 6: nothing ever stands in the two that are padding."""
+    one, one_sums, _ = run(1, steps=1, descent=True)
+    four, four_sums, _ = run(devices, steps=1, descent=True, split=split)
+    assert_close(one_sums, four_sums, rtol=1e-5)
+    cut = shards.cut_rows(four.params, ITEMS)
+    assert_close(one.params, cut, rtol=1e-5, atol=1e-7)
+    assert len(four.params["item_embedding"]) == (32 if split == 4 else 30)
+    assert not any(four.params[n][ITEMS:].any() for n in ("item_embedding", "output_bias"))
 
 
 def test_four_devices_read_the_same_rows_left_to_right():

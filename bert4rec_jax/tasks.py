@@ -1,0 +1,69 @@
+"""What the rows of a step are asked, by the settings of a run, and the loss of the answers."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bert4rec_jax import losses, masking, mixture, next_item
+from bert4rec_jax.data.batching import Batches
+from bert4rec_jax.training.step import Budget
+
+
+def next_items(batches: Batches, *, rows: int) -> tuple[Callable, list[Budget]]:
+    """(key, Row, place) -> Task, and the `Budget`s of a device's `rows`, of a left-to-right model.
+
+    It is asked every next item.
+    """
+    asked = batches.most_predictions(next_item.next_counts(batches.max_length))
+    return lambda key, row, place: next_item.next_item(key, row), [Budget(rows, asked)]
+
+
+def cloze(
+    batches: Batches,
+    *,
+    rows: int,
+    mask_id: int,
+    static_key: jax.Array,
+    proportion: float,
+    budget: int,
+    left_to_right_rate: float,
+    **options: Any,
+) -> tuple[Callable, list[Budget]]:
+    """The same of a model that sees both sides: the Cloze task, some rows also left to right.
+
+    Args:
+        options: of `masking.cloze`.
+    """
+    counts = masking.mask_counts(batches.max_length, proportion=proportion, budget=budget)
+    of_row = functools.partial(
+        masking.cloze,
+        counts=jnp.asarray(counts),
+        mask_id=mask_id,
+        static_key=static_key,
+        **options,
+    )
+    asked = batches.most_predictions(counts)
+    if not left_to_right_rate:
+        return lambda key, row, place: of_row(key, row), [Budget(rows, asked)]
+    ahead = mixture.rows_at_most(rows, left_to_right_rate)
+    most = batches.most_predictions(mixture.mixed_counts(batches.max_length))
+    return (
+        functools.partial(mixture.mixed, cloze=of_row, rate=left_to_right_rate),
+        [Budget(ahead, most), Budget(rows - ahead, asked)],
+    )
+
+
+def loss(train: Mapping[str, Any], *, items: int) -> Callable:
+    """The loss that the section `train` names, over a catalogue of so many items."""
+    needed = {
+        "softmax": (),
+        "bce": ("items",),
+        "sampled_softmax": ("items", "negatives"),
+        "gbce": ("items", "negatives", "calibration"),
+    }
+    has = {"items": items, "negatives": train["negatives"], "calibration": train["calibration"]}
+    name = train["loss"]
+    return functools.partial(losses.LOSSES[name], **{key: has[key] for key in needed[name]})
