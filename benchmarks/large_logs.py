@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace, settings: list[str], work: pathlib.Path
 
 def _run(command: list[str]) -> dict:
     """Seconds and peak memory of a process, and what it printed as JSON."""
-    print(" ".join(command[1:]), file=sys.stderr, flush=True)
+    _say(" ".join(command[1:]))
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     printed = process.stdout.read()
@@ -85,7 +85,7 @@ def _run(command: list[str]) -> dict:
         sys.exit(f"error: {command[1]} ended with exit code {process.returncode}")
     seconds = time.perf_counter() - started
     part = {"seconds": seconds, "peak_gib": usage.ru_maxrss / 2**20}
-    print(f"{seconds:.0f} s, peak {part['peak_gib']:.2f} GiB", file=sys.stderr, flush=True)
+    _say(f"{seconds:.0f} s, peak {part['peak_gib']:.2f} GiB")
     return part | (json.loads(printed) if printed else {})
 
 
@@ -157,6 +157,7 @@ def train(options: argparse.Namespace, settings: list[str]) -> None:
     for at in range(1, alone + 1):
         experiment.batch(at)
     found["batches_per_second"] = alone / lap()
+    _say(f"ready: {found}")
     real, same, waits = [], [], []
     at = alone
     while len(real) * BLOCK < options.steps:
@@ -171,7 +172,10 @@ def train(options: argparse.Namespace, settings: list[str]) -> None:
         for _ in range(BLOCK):
             state, _ = jax.block_until_ready(step(state, *repeated))
         same.append(lap() / BLOCK)
-        print(f"{len(real) * BLOCK} of {options.steps} steps", file=sys.stderr, flush=True)
+        _say(
+            f"{len(real) * BLOCK} of {options.steps} steps: {1e3 * real[-1]:.0f} ms, with one "
+            f"batch {1e3 * same[-1]:.0f} ms"
+        )
     lap()
     experiment.batches(batches.steps_per_epoch)  # what the first batch of an epoch costs
     found |= {"next_epoch": lap(), "real": real, "repeated": same, "waits": waits}
@@ -187,7 +191,7 @@ def _lines(found: dict) -> list[str]:
     )
     return [
         ", ".join(f"{key} {value}" for key, value in found["machine"].items()),
-        f"{options['users']:,} users, {options['length']} {options['layout']} each, "
+        f"{options['users']:,} users of {options['length']} items, as {options['layout']}, of "
         f"{options['items']:,} items; {' '.join(found['settings'])}",
         f"log {found['log_bytes'] / gib:.1f} GiB, prepared {found['prepared_bytes'] / gib:.1f} GiB",
         *(
@@ -203,6 +207,10 @@ def _lines(found: dict) -> list[str]:
         f"repeated {ratio:.3f} ({min(ratios):.3f} .. {max(ratios):.3f}); waiting for input "
         f"{1e3 * wait:.2f} ms a step",
     ]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
