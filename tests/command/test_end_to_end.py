@@ -76,7 +76,7 @@ def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
     one, four = losses(tmp_path / "1"), losses(tmp_path / "4")
     assert one == pytest.approx(four, rel=1e-5)
     assert "4 x cpu" in done.stderr
-    again = run(cache, "--mode=evaluate", workdir[0], "--config.mesh.model=1")
+    again = run(cache, "--mode=evaluate", options[0], "--config.mesh.model=1")
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
 
