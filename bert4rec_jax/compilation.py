@@ -14,3 +14,5 @@ def keep_beside(workdir: pathlib.Path) -> None:
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # Else the folder's own path is part of every key, and a copied workdir compiles anew.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
