@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 import pathlib
 import runpy
 import sys
@@ -39,7 +40,11 @@ def run(
         modes[values.mode](values, pathlib.Path(workdir), started)
 
     sys.unraisablehook = _but_late_callbacks(sys.unraisablehook)
-    return reporting(run_mode)
+    code = reporting(run_mode)
+    if code:
+        # All is said. Threads that met the same full disk must not add their tracebacks at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    return code
 
 
 def reporting(function: Callable[[], None]) -> int:

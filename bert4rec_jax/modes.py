@@ -65,12 +65,17 @@ def train(
             write_catalogue(experiment, workdir)
             _report(experiment, experiment.counted[1], _COUNTED, workdir)
             return True
-        return _train(experiment, judge, workdir, started=started, retired=retired)
+        # Let go of before the folder is, so that no save under way meets another process.
+        checkpoints = held.enter_context(
+            Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
+        )
+        return _train(experiment, judge, checkpoints, workdir, started=started, retired=retired)
 
 
 def _train(
     experiment: Experiment,
     judge: Judge,
+    checkpoints: Checkpoints,
     workdir: pathlib.Path,
     *,
     started: float,
@@ -78,7 +83,6 @@ def _train(
 ) -> bool:
     """`train`, for the only process that writes to `workdir`."""
     config, standing = experiment.config, Standing()
-    checkpoints = Checkpoints(workdir / "checkpoints", metric=config.train.select_by)
     narration.say_what_is_trained(experiment)
     resumes = checkpoints.latest_step() is not None
     if resumes:
@@ -114,11 +118,9 @@ def _train(
         )
     records.close()
     if stop and int(state.step) < config.train.steps:
-        checkpoints.close()
         narration.say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
         return False
     _report(experiment, *_restore_best(experiment, checkpoints), workdir)
-    checkpoints.close()
     return not stop
 
 

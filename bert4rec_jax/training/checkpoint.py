@@ -1,5 +1,6 @@
 """All of Orbax: what is saved, which checkpoints are kept, and how a whole one comes back."""
 
+import contextlib
 import logging
 import math
 import pathlib
@@ -86,6 +87,14 @@ class Checkpoints:
                 "meta": ocp.JsonCheckpointHandler(),
             },
         )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        """Close; on the way of an error, what the save under way comes to is not told as well."""
+        with contextlib.suppress(*(() if kind is None else (Exception,))):
+            self.close()
 
     def save(
         self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float] | None

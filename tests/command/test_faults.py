@@ -4,19 +4,28 @@ scripts/fault_injection.py does the first at length.
 """
 
 import json
+import shutil
 import signal
 import time
 
 import polars as pl
+import pytest
 
 from bert4rec_jax.files import only_writer
 from tests.command.program import TINY, losses, run, start
 
 
-def test_killed_while_saving_and_while_evaluating(trained, log, cache, tmp_path):
-    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+@pytest.fixture
+def workdir(trained, tmp_path):
+    """A new one, with the programs of `trained` compiled."""
+    shutil.copytree(trained[0] / "compilation_cache", tmp_path / "compilation_cache")
+    return tmp_path
+
+
+def test_killed_while_saving_and_while_evaluating(trained, log, cache, workdir):
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     command += ("--config.train.checkpoint_minutes=1e-6",)  # after every step
-    metrics, checkpoints = tmp_path / "metrics.jsonl", tmp_path / "checkpoints"
+    metrics, checkpoints = workdir / "metrics.jsonl", workdir / "checkpoints"
 
     def saving():
         return any("tmp" in path.name for path in checkpoints.glob("*"))
@@ -35,18 +44,18 @@ def test_killed_while_saving_and_while_evaluating(trained, log, cache, tmp_path)
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
     assert done.stdout == trained[1].stdout
-    assert losses(tmp_path) == losses(trained[0])
+    assert losses(workdir) == losses(trained[0])
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert steps == [*range(1, 7), 6, *range(7, 13), 12]
-    assert pl.read_parquet(tmp_path / "ranks.parquet").equals(
+    assert pl.read_parquet(workdir / "ranks.parquet").equals(
         pl.read_parquet(trained[0] / "ranks.parquet")
     )
     assert not saving()
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(trained, log, cache, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(trained, log, cache, workdir):
     """A limit on the size of files stands in for the disk: most of a checkpoint's do not fit."""
-    command = (*TINY, f"--config.data.path={log}", f"--workdir={tmp_path}")
+    command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     limit = ("sh", "-c", 'ulimit -f 16 && exec "$@"', "sh")  # 8 KiB a file
     full = run(cache, *command, prefix=limit)
     assert full.returncode == 2
@@ -59,7 +68,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(trained, log, cach
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
     assert done.stdout == trained[1].stdout
-    assert losses(tmp_path) == losses(trained[0])
+    assert losses(workdir) == losses(trained[0])
 
 
 def test_beside_a_training_evaluation_reads_and_a_second_training_is_refused(trained, log, cache):
