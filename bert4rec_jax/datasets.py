@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-import sys
 import time
 from typing import Any
 
 import ml_collections
 import numpy as np
 
+from bert4rec_jax.console import say
 from bert4rec_jax.data import (
     identity,
     interactions,
@@ -104,13 +104,11 @@ def _open_prepared(config: ml_collections.ConfigDict) -> Data:
     if len(users) < len(log.lengths):
         _say_who_is_judged(len(users), len(log.lengths))
     some = log.sample(users, name=data.name, train_on_valid=data.train_on_valid)
-    lengths = log.lengths.astype(np.int64)
-    held_out = 1 if data.train_on_valid else 2
     return Data(
         some,
         _split(some, data),
         log.offsets,
-        np.where(lengths >= 3, lengths - held_out, lengths),
+        sequences.training_ends(log.lengths, train_on_valid=data.train_on_valid),
         found.statistics,
         log.identity,
         prepared=log,
@@ -168,7 +166,3 @@ class Stage:
             self._said = time.monotonic()
         if self._done >= self._total:
             self._progress.close()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.data.statistics import count_repeats, summary
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import PAD, Vocabulary
 
@@ -200,25 +201,16 @@ def _in_order(rows: pl.DataFrame, users: pl.Series, vocab: Vocabulary, *, name: 
 
 
 def statistics(sequences: Sequences) -> dict[str, int | float]:
-    """The data set in numbers, as in the paper's Table 1.
+    """The data set in numbers, as in the paper's Table 1."""
+    lengths = sequences.lengths
+    repeats = count_repeats(sequences.items, lengths)
+    return summary(lengths, items=len(sequences.vocab), repeats=repeats)
 
-    `repeats` counts the rows whose user has the same item in an earlier row.
-    """
-    users, items = len(sequences.users), len(sequences.vocab)
-    actions, lengths = len(sequences.items), sequences.lengths
-    pairs = np.repeat(np.arange(users), lengths) * (items + 1) + sequences.items
-    pairs.sort()
-    return {
-        "users": users,
-        "items": items,
-        "actions": actions,
-        "length_mean": float(lengths.mean()),
-        "length_min": int(lengths.min()),
-        "length_median": float(np.median(lengths)),
-        "length_max": int(lengths.max()),
-        "density": actions / (users * items),
-        "repeats": int(np.count_nonzero(pairs[1:] == pairs[:-1])),
-    }
+
+def training_ends(lengths: np.ndarray, *, train_on_valid: bool = False) -> np.ndarray:
+    """How many of each user's items train under leave-one-out: int64 [users]."""
+    held_out = 1 if train_on_valid else 2
+    return np.where(lengths >= 3, lengths - held_out, lengths).astype(np.int64)
 
 
 def leave_one_out(sequences: Sequences, *, train_on_valid: bool = False) -> Split:
@@ -242,8 +234,7 @@ def leave_one_out(sequences: Sequences, *, train_on_valid: bool = False) -> Spli
             f"{sequences.name}: no user has 3 or more rows (the longest has {lengths.max()}), "
             "so nobody can be evaluated; give a log with longer histories"
         )
-    train_ends = lengths.copy()
-    train_ends[users] -= 1 if train_on_valid else 2
+    train_ends = training_ends(lengths, train_on_valid=train_on_valid)
     return Split(train_ends, _cases(users, lengths - 2), _cases(users, lengths - 1))
 
 
