@@ -2,10 +2,7 @@
 
 import contextlib
 import json
-import os
 import pathlib
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,9 +12,11 @@ import numpy as np
 from jax import export as jax_export
 
 from bert4rec_jax import export_readme, loading
+from bert4rec_jax.console import say
 from bert4rec_jax.data.catalogue import write_catalogue
 from bert4rec_jax.data.sequences import Sequences
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.files import appearing
 from bert4rec_jax.loading import Trained
 from bert4rec_jax.recommender import Recommender
 from bert4rec_jax.vocab import PAD
@@ -42,7 +41,7 @@ def export(workdir: pathlib.Path, output: pathlib.Path) -> None:
     trained = loading.load(workdir)
     ids, expected = _asked_live(trained)
     scores = scores_function(trained)
-    with _appearing(output) as folder:
+    with _said_if_not_written(output), appearing(output) as folder:
         written = _write_program(scores, trained, folder / "scores.jax_export")
         found = {"scores.jax_export": np.asarray(written(ids))}
         if trained.scorer.item_table:
@@ -63,10 +62,9 @@ def export(workdir: pathlib.Path, output: pathlib.Path) -> None:
         manifest = _manifest(trained, folder)
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         (folder / "README.md").write_text(export_readme.text(manifest), encoding="utf-8")
-    print(
+    say(
         f"{output}: {trained.config['model']['name']}, {len(trained.vocab):,} items; "
-        f"{', '.join(found)} agree with the model on {len(ids)} histories",
-        file=sys.stderr,
+        f"{', '.join(found)} agree with the model on {len(ids)} histories"
     )
 
 
@@ -196,14 +194,8 @@ def _manifest(trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _appearing(output: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder beside `output`, which takes its place if nothing went wrong."""
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+def _said_if_not_written(output: pathlib.Path) -> Iterator[None]:
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.replace(output)  # an empty folder may be replaced
+        yield
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,35 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """Yields a folder beside `folder` to write to, and moves it there if nothing went wrong.
+
+    What a killed process left unfinished of the same folder is removed.
+    """
+    for part in folder.parent.glob(f".{folder.name}.*.part"):
+        number = part.suffixes[-2][1:]
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(part, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.replace(folder)  # an empty folder may be replaced
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -5,17 +5,19 @@ there with a checkpoint of step 0, and is from then on a run like any other.
 """
 
 import dataclasses
+import json
 import pathlib
-import sys
 from typing import Any
 
 import ml_collections
 import numpy as np
 
 from bert4rec_jax import lists, models, modes
+from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.experiment import Experiment
+from bert4rec_jax.files import replacing
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.loop import Standing
 
@@ -128,30 +130,25 @@ def _begin(
     source.close()
     state = experiment.state_grown_from(params)
     metrics = experiment.judge.validate(state.params)
-    _say(
+    say(
         f"{origin} at step {step}: {items:,} items, {len(retired) - items:,} new ones, "
         f"{retired.sum():,} retired; {metric} {metrics[metric]:.4f} on the later log's validation"
     )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         modes.write_catalogue(experiment, workdir, retired)
-        catalogue.write_origin(
-            workdir,
-            {
-                "from": str(origin),
-                "step": step,
-                "vocabulary": vocabulary,
-                "items": items,
-                "items_added": len(retired) - items,
-            },
-        )
+        whence = {
+            "from": str(origin),
+            "step": step,
+            "vocabulary": vocabulary,
+            "items": items,
+            "items_added": len(retired) - items,
+        }
+        with replacing(workdir / catalogue.ORIGIN) as unfinished:
+            unfinished.write_text(json.dumps(whence, indent=2) + "\n", encoding="utf-8")
         checkpoints = Checkpoints(workdir / "checkpoints", metric=metric)
     except OSError as error:
         raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
     standing = dataclasses.asdict(Standing(best=metrics[metric]))
     checkpoints.save(state, experiment.meta() | {"standing": standing}, metrics)
     checkpoints.close()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

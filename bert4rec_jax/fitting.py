@@ -15,14 +15,6 @@ from bert4rec_jax import modes
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.files import replacing
 
-# configs/custom.py's settings over configs/default.py.
-RECIPE = {
-    "data.name": "custom",
-    "model.kernel_init": "xavier",
-    "optimizer.learning_rate": 1e-3,
-    "train.steps": 20_000,
-}
-
 
 def fit(
     frame: Any,
@@ -85,10 +77,11 @@ def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """configs/custom.py with `settings` over it; UserError for one that does not exist."""
     folder = _configs()
     config = runpy.run_path(str(folder / "default.py"))["get_config"]()
-    config.update_from_flattened_dict(RECIPE)
+    recipes = runpy.run_path(str(folder / "baselines.py"))
+    config.update_from_flattened_dict(recipes["CUSTOM"])
     try:
         model = dict(settings.get("model", {})).get("name", "bert4rec")
-        runpy.run_path(str(folder / "baselines.py"))["apply"](config, model)
+        recipes["apply"](config, model)
         config.lock().update(settings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0]

@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from bert4rec_jax import compilation, narration, provenance, settings, shards
+from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
@@ -94,7 +95,7 @@ def _train(
     if resumes:
         state, saved = checkpoints.restore_latest(state)
         standing = Standing(**saved["standing"])
-        narration.say(f"resuming {workdir} at step {int(state.step)}")
+        say(f"resuming {workdir} at step {int(state.step)}")
     _write_config(config, workdir)
     write_catalogue(experiment, workdir, retired)
 
@@ -118,7 +119,7 @@ def _train(
         )
     records.close()
     if stop and int(state.step) < config.train.steps:
-        narration.say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
+        say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
         return False
     _report(experiment, *_restore_best(experiment, checkpoints), workdir)
     return not stop
@@ -267,7 +268,7 @@ def _report(
     if experiment.oracle is not None:
         print(f"best achievable full HR@10 of this generated log: {ceiling:.4f}")
     if why_not:
-        narration.say(f"{workdir} is {why_not}: no results.json, ranks.parquet and report.html")
+        say(f"{workdir} is {why_not}: no results.json, ranks.parquet and report.html")
         return
     report.write_ranks(workdir / "ranks.parquet", experiment.log.users, ranks)
     report.write_results(workdir / "results.json", results)

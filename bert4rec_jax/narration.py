@@ -1,16 +1,12 @@
 """What a run says on stderr while it goes on."""
 
-import sys
 import time
 
 import jax
 
+from bert4rec_jax.console import say
 from bert4rec_jax.data import identity
 from bert4rec_jax.experiment import Experiment
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def say_what_is_read(experiment: Experiment) -> None:

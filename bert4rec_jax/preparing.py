@@ -7,6 +7,7 @@ import sys
 import ml_collections
 
 from bert4rec_jax import datasets, settings
+from bert4rec_jax.console import say
 from bert4rec_jax.data import preparation
 from bert4rec_jax.errors import UserError
 
@@ -33,12 +34,12 @@ def prepare(config: ml_collections.ConfigDict, output: str) -> None:
             stage=datasets.Stage,
         )
     except KeyboardInterrupt:
-        datasets.say(f"SIGINT: {output} was not written")
+        say(f"SIGINT: {output} was not written")
         sys.exit(128 + signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)
     numbers = made.statistics
-    datasets.say(
+    say(
         f"{output}: {numbers['users']:,} users, {numbers['items']:,} items, "
         f"{numbers['actions']:,} actions in {len(made.shards)} shards, digest "
         f"{made.identity['digest'][:12]}; train on it with --config.data.path={output}"
@@ -46,5 +47,5 @@ def prepare(config: ml_collections.ConfigDict, output: str) -> None:
 
 
 def _end(number, _) -> None:
-    datasets.say(f"{signal.Signals(number).name}: nothing was written")
+    say(f"{signal.Signals(number).name}: nothing was written")
     sys.exit(128 + number)

@@ -1,12 +1,12 @@
 """--mode=recommend: the best items for every user of a log, written to a file."""
 
 import pathlib
-import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from bert4rec_jax import lists
+from bert4rec_jax.console import say
 from bert4rec_jax.data import interactions, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.experiment import Experiment
@@ -71,7 +71,7 @@ def read_histories(source: str, vocab: Vocabulary) -> sequences.Sequences:
     frame = interactions.read(source, vocab=vocab)
     histories, unknown = sequences.encode(frame, vocab, name=source)
     if unknown:
-        _say(f"{source}: {unknown:,} rows left out, whose items the model does not know")
+        say(f"{source}: {unknown:,} rows left out, whose items the model does not know")
     return histories
 
 
@@ -100,9 +100,5 @@ def write_recommendations(
             progress.report(part.stop)
     progress.close()
     if without_items:
-        _say(f"{without_items:,} users have no known item: they get the popular ones")
-    _say(f"{output}: {rows:,} recommendations for {users:,} users")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        say(f"{without_items:,} users have no known item: they get the popular ones")
+    say(f"{output}: {rows:,} recommendations for {users:,} users")

@@ -12,6 +12,7 @@ import jax
 import ml_collections
 
 from bert4rec_jax import modes, settings
+from bert4rec_jax.console import say
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import models_table, report
 from bert4rec_jax.files import replacing
@@ -35,7 +36,7 @@ def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathli
     finished = {n: modes.is_finished(config, workdir / n) for n, config in configs.items()}
     for place, (name, config) in enumerate(configs.items(), start=1):
         done = "finished before" if finished[name] else f"in {workdir / name}"
-        print(f"{name} ({place} of {len(configs)}): {done}", file=sys.stderr, flush=True)
+        say(f"{name} ({place} of {len(configs)}): {done}")
         if finished[name]:
             continue
         # A model's own table is beside the point of this command's output.
@@ -47,7 +48,7 @@ def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathli
     table = models_table.summary(results)
     print(models_table.screen(table))
     if not os.access(workdir, os.W_OK):
-        print(f"{workdir} is read-only: no table.json and table.md", file=sys.stderr)
+        say(f"{workdir} is read-only: no table.json and table.md")
         return
     with replacing(workdir / "table.json") as unfinished:
         unfinished.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

@@ -29,6 +29,14 @@ MODELS = {
     "popularity": {"model.name": "popularity"},
 }
 
+# Your own log, whatever it is: configs/custom.py, and `Recommender.fit`, which has a frame for it.
+CUSTOM = {
+    "data.name": "custom",
+    "model.kernel_init": "xavier",
+    "optimizer.learning_rate": 1e-3,
+    "train.steps": 20_000,
+}
+
 
 def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
     """`config`, of BERT4Rec, with the settings of the model `name` over it."""

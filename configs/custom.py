@@ -10,8 +10,5 @@ from configs import baselines, default
 
 def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config = default.get_config()
-    config.data.name = "custom"
-    config.model.kernel_init = "xavier"
-    config.optimizer.learning_rate = 1e-3
-    config.train.steps = 20_000
+    config.update_from_flattened_dict(baselines.CUSTOM)
     return baselines.apply(config, model)

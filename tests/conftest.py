@@ -4,10 +4,13 @@ Warnings become errors in pyproject.toml. The devices have to be asked for befor
 """
 
 import atexit
+import importlib.util
 import os
 import pathlib
 import shutil
 import tempfile
+import types
+from collections.abc import Callable
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
@@ -48,3 +51,17 @@ def shared_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no canonical logs at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], types.ModuleType]:
+    """A file of scripts/ as a module: `load_script("results")`."""
+
+    def load(name):
+        path = pathlib.Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"{name}_script", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

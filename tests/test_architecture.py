@@ -16,12 +16,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "bert4rec_jax"
 LONGEST = 300  # lines; a longer module is asking to be two
 
-FOUNDATION = {"errors", "vocab"}
+FOUNDATION = {"console", "errors", "vocab"}
 FOLDERS = {"data", "evaluation", "serving", "training"}
 # None imports a later one.
 DATA_CHAIN = ["sources", "columns", "interactions", "sequences", "batching"]
 NEIGHBOURS = {  # leaves that need a leaf
     "data.batching": {"masking"},
+    "data.preparation": {"files"},
     "lists": {"data.panics"},
     "shards": {"mesh"},
     "losses": {"mesh", "sampled_losses", "shards"},

@@ -1,21 +1,13 @@
 """docs/configuration.md says what configs/default.py says."""
 
-import importlib.util
-import pathlib
-
 import pytest
 
 from configs import default
 
-SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "config_reference.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("config_reference", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("config_reference")
 
 
 def test_the_page_is_up_to_date(script):

@@ -67,7 +67,10 @@ def test_a_wrong_column_and_no_frame():
 def test_the_quickstart_learns_the_ring(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["quickstart.py", str(tmp_path)])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setitem(fitting.RECIPE, "mesh.data", 1)  # these two for time only
+    config_of = fitting.config_of  # these two for time only
+    monkeypatch.setattr(
+        fitting, "config_of", lambda settings: config_of({**settings, "mesh": {"data": 1}})
+    )
     monkeypatch.setattr(html, "write_report", lambda *_, **__: None)
     names = runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
     jax.config.update("jax_compilation_cache_dir", None)

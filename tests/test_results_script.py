@@ -1,20 +1,13 @@
 """What is kept of a run, and the tables of what is kept."""
 
-import importlib.util
 import json
-import pathlib
 
 import pytest
 
-SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "results.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("results_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("results")
 
 
 def run(ndcg, *, seconds=600.0):

@@ -74,11 +74,11 @@ def read_retired(path: str | os.PathLike) -> np.ndarray:
 
 # A work directory with this file was grown from another: its items.parquet, not its log, says what
 # the ids are. In it: whence, as JSON.
-_ORIGIN = "finetuned.json"
+ORIGIN = "finetuned.json"
 
 
 def is_grown(workdir: Path) -> bool:
-    return (workdir / _ORIGIN).is_file()
+    return (workdir / ORIGIN).is_file()
 
 
 def kept_vocabulary(workdir: Path) -> Vocabulary:
@@ -87,16 +87,9 @@ def kept_vocabulary(workdir: Path) -> Vocabulary:
 
 
 def read_origin(workdir: Path) -> dict[str, Any]:
-    """What `write_origin` wrote."""
-    path = workdir / _ORIGIN
+    """What the run in `workdir` was grown from."""
+    path = workdir / ORIGIN
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: does not say what the run was grown from") from error
-
-
-def write_origin(workdir: Path, origin: dict[str, Any]) -> None:
-    """Makes `workdir` a grown run; its items.parquet has to be there already."""
-    unfinished = workdir / f".{_ORIGIN}.part"
-    unfinished.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(workdir / _ORIGIN)

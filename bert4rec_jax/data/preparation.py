@@ -12,7 +12,6 @@ are the same data.
 """
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,9 @@ from bert4rec_jax.data import collecting, manifest
 from bert4rec_jax.data.identity import READINGS, identify_parts
 from bert4rec_jax.data.lazylog import open_log
 from bert4rec_jax.data.manifest import Manifest
+from bert4rec_jax.data.statistics import count_repeats, summary
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.files import appearing
 from bert4rec_jax.vocab import Vocabulary
 
 SHARD_ACTIONS = 1 << 24  # 64 MiB of items
@@ -57,47 +58,25 @@ def prepare(
     """
     if folder.exists():
         raise UserError(f"{folder}: exists already; remove it, or choose another --output")
-    _remove_left_over(folder)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    scratch = unfinished / "scratch"
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     filters = {"min_item_count": min_item_count, "min_user_count": min_user_count}
     try:
-        scratch.mkdir(parents=True)
-        log = open_log(path, scratch, **columns)
-        collected = collecting.collect(
-            log, scratch, **filters, shard_actions=shard_actions, stage=stage
-        )
-        made = _write(unfinished, collected, str(path), filters, stage)
-        shutil.rmtree(scratch)
-        unfinished.rename(folder)
+        with appearing(folder) as unfinished:
+            scratch = unfinished / "scratch"
+            scratch.mkdir()
+            log = open_log(path, scratch, **columns)
+            collected = collecting.collect(
+                log, scratch, **filters, shard_actions=shard_actions, stage=stage
+            )
+            made = _write(unfinished, collected, str(path), filters, stage)
+            shutil.rmtree(scratch)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); is it damaged?") from error
     except OSError as error:
         where, reason = error.filename or folder, error.strerror or error
         raise UserError(f"{where}: {reason}; see to it, or choose another --output") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return made
-
-
-def _remove_left_over(folder: Path) -> None:
-    """What a process that was killed left of the same folder."""
-    for part in folder.parent.glob(f".{folder.name}.*.part"):
-        number = part.suffixes[-2][1:]
-        if number.isdigit() and not _is_running(int(number)):
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _write(folder, collected, source, filters, stage) -> Manifest:
@@ -118,7 +97,7 @@ def _write(folder, collected, source, filters, stage) -> Manifest:
     for number, read in enumerate(collected.shards):
         shard = read()
         items = ids[shard.codes]
-        repeats += _repeats(items, shard.lengths)
+        repeats += count_repeats(items, shard.lengths)
         long = shard.lengths >= 3
         ends = np.cumsum(shard.lengths, dtype=np.int64)[long]
         for row, back in enumerate((2, 1)):
@@ -153,30 +132,13 @@ def _write(folder, collected, source, filters, stage) -> Manifest:
         identity=_identity(
             folder, shards, lengths, len(vocab), stage("digesting", READINGS * actions)
         ),
-        statistics={
-            "users": len(lengths),
-            "items": len(vocab),
-            "actions": actions,
-            "length_mean": float(lengths.mean()),
-            "length_min": int(lengths.min()),
-            "length_median": float(np.median(lengths)),
-            "length_max": int(lengths.max()),
-            "density": actions / (len(lengths) * len(vocab)),
-            "repeats": repeats,
-        },
+        statistics=summary(lengths, items=len(vocab), repeats=repeats),
         catalogue=(catalogue := manifest.describe(folder / "items.parquet")),
         shards=shards,
         digest=manifest.digest_of(catalogue, shards),
     )
     manifest.write(folder, made)
     return made
-
-
-def _repeats(items: np.ndarray, lengths: np.ndarray) -> int:
-    """Rows whose user has the same item in an earlier row."""
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    pairs = np.sort(owner * (int(items.max()) + 1) + items)
-    return int(np.count_nonzero(pairs[1:] == pairs[:-1]))
 
 
 def _identity(folder, shards, lengths, catalogue, progress) -> dict:

@@ -23,6 +23,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from bert4rec_jax.console import say
 from bert4rec_jax.errors import UserError
 
 TIMEOUT_SECONDS = 30  # without a byte
@@ -146,7 +147,7 @@ def _receive(response: http.client.HTTPResponse, file: IO[bytes], label: str) ->
             if plain and total and 10 * received // total > tenths:
                 tenths = 10 * received // total
                 mb = f"{received / 1e6:.1f} of {total / 1e6:.1f} MB"
-                print(f"{label}: {mb}", file=sys.stderr, flush=True)
+                say(f"{label}: {mb}")
     # read(n) ends quietly where the connection does.
     if received < total:
         raise ConnectionError(f"the connection was cut after {received} of {total} bytes")

@@ -4,12 +4,12 @@ import functools
 import pathlib
 import signal
 import socket
-import sys
 import time
 
 import uvicorn
 
 from bert4rec_jax import compilation, lists
+from bert4rec_jax.console import say
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.recommender import Recommender
 from bert4rec_jax.serving.app import create_app
@@ -46,7 +46,7 @@ def serve(
     title_of = lists.read_titles(titles) if titles else {}
     with _listen(host, port) as listening:
         compilation.keep_beside(workdir)
-        reloader = Reloader(workdir, say=_say)  # its first look is before the load: nothing is lost
+        reloader = Reloader(workdir, say=say)  # its first look is before the load: nothing is lost
         recommender = Recommender.load(workdir)
         watch = functools.partial(reloader.watch, seconds=reload_seconds)
         app = create_app(
@@ -68,7 +68,7 @@ def serve(
             )
         )
         address = "http://{}:{}".format(*listening.getsockname()[:2])
-        _say(
+        say(
             f"checkpoint {recommender.step}, {len(recommender.vocab):,} items: serving {address} "
             f"after {time.monotonic() - started:.1f} s; Ctrl-C or SIGTERM stops"
         )
@@ -76,7 +76,7 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listening])
-    _say("stopped: every request that had begun is answered")
+    say("stopped: every request that had begun is answered")
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -86,7 +86,3 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise UserError(f"{host}:{port}: {error}; choose another --host or --port") from error
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from bert4rec_jax.console import say
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.shards import has_item_rows
 from bert4rec_jax.training.integrity import (
@@ -204,9 +204,7 @@ class Checkpoints:
                 continue
             for other, error in passed.items():
                 aside = "" if self._read_only else f" (it is now {self._set_aside(other)})"
-                print(
-                    f"{error}: going back to checkpoint {step}{aside}", file=sys.stderr, flush=True
-                )
+                say(f"{error}: going back to checkpoint {step}{aside}")
             return step, found
         first = next(iter(passed.values()))
         raise UserError(
