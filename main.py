@@ -160,6 +160,15 @@ def define_flags():
     flags.DEFINE_integer("max_histories", 64, "serve: most histories in a request")
     flags.DEFINE_integer("max_body_bytes", 1 << 20, "serve: longest body of a request")
     flags.DEFINE_integer("max_waiting", 1024, "serve: histories that may wait; beyond them 503")
+    flags.DEFINE_bool("distributed", False, "train, evaluate: this is one of several processes")
+    flags.DEFINE_string(
+        "coordinator",
+        "",
+        "with --distributed, HOST:PORT of the first process; left out, JAX finds it and the next two "
+        "on a TPU pod, under Slurm and Kubernetes",
+    )
+    flags.DEFINE_integer("processes", 0, "with --distributed, how many there are", 0)
+    flags.DEFINE_integer("process_id", -1, "with --distributed, this one's number, from 0", -1)
     flags.DEFINE_list("models", TABLE, "models of the table: names that --config=FILE:NAME takes")
 
 

@@ -1,5 +1,6 @@
 """From the command line to one call, and from a user's mistake to one line and exit code 2."""
 
+import functools
 import importlib.util
 import inspect
 import os
@@ -7,6 +8,7 @@ import pathlib
 import runpy
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +27,7 @@ def run(
     """Parse `argv`, call the mode that `--mode` names, and return the exit code.
 
     Args:
-        define_flags: defines --config, --mode and --workdir.
+        define_flags: defines --config, --mode, --workdir and the flags of several processes.
         modes: name -> function of (flag values, work directory, time the command began).
     """
     started = time.monotonic()
@@ -37,7 +39,11 @@ def run(
     def run_mode():
         values = parse(argv, define_flags)
         workdir = values.workdir or f"runs/{values.config.data.name}"
-        modes[values.mode](values, pathlib.Path(workdir), started)
+        mode = functools.partial(modes[values.mode], values, pathlib.Path(workdir), started)
+        if values.distributed:
+            _run_with_others(values, mode)
+        else:
+            mode()
 
     sys.unraisablehook = _but_late_callbacks(sys.unraisablehook)
     code = reporting(run_mode)
@@ -45,6 +51,33 @@ def run(
         # All is said. Threads that met the same full disk must not add their tracebacks at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     return code
+
+
+def _run_with_others(values: flags.FlagValues, mode: Callable[[], None]) -> None:
+    """`mode()` as one of several processes; where it fails, this does not return."""
+    if values.mode not in ("train", "evaluate"):
+        raise UserError(
+            f"--distributed is for train and evaluate: start --mode={values.mode} alone"
+        )
+    from bert4rec_jax import hosts
+
+    hosts.join(values.coordinator, values.processes, values.process_id)
+
+    def one_of_them():
+        try:
+            mode()
+        except UserError:
+            raise
+        except Exception:
+            hosts.give_way()
+            raise
+
+    try:
+        code = reporting(one_of_them)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    hosts.leave(code)
 
 
 def reporting(function: Callable[[], None]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from bert4rec_jax import hosts
 from bert4rec_jax.console import say
 from bert4rec_jax.data import (
     identity,
@@ -96,7 +97,7 @@ def _open_prepared(config: ml_collections.ConfigDict) -> Data:
                 f"{data[name]}: set it so, or run --mode=prepare again"
             )
     progress = None
-    if data.verify:
+    if data.verify and hosts.is_first():
         size = sum(file["bytes"] for file in found.files)
         progress = Stage(f"checking {path} (data.verify)", size, unit="byte")
     log = PreparedLog(path, progress=progress)

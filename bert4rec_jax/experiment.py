@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import datasets, growth, markov, mesh, models, settings, shards, tasks
+from bert4rec_jax import datasets, growth, hosts, markov, mesh, models, settings, shards, tasks
 from bert4rec_jax.data import sequences
 from bert4rec_jax.data.batching import Batches, sliding_windows
 from bert4rec_jax.data.feeding import Feed
@@ -195,17 +195,24 @@ class Experiment:
     def batch(self, step: int) -> tuple[jax.Array, ...]:
         """(starts, lengths) of a step, and before them the items where they are not on the device
         already."""
-        batch = self.batches(step) if self.data.prepared is None else self._feed(step)
+        if self.data.prepared is None:
+            batch = tuple(x[self._own_rows] for x in self.batches(step))
+        else:
+            batch = self._feed(step)
         return mesh.put_split(batch, self.mesh)
 
     @functools.cached_property
+    def _own_rows(self) -> np.ndarray:
+        return mesh.own_rows(self.batches.rows, self.mesh)
+
+    @functools.cached_property
     def _feed(self) -> Feed:
-        length, own = self.config.model.max_length, mesh.own_rows(self.batches.rows, self.mesh)
+        length = self.config.model.max_length
         whole_epochs = threading.Lock()  # what a thread shuffles, the others must not shuffle too
 
         def read(step):
             with whole_epochs:
-                starts, lengths = (x[own] for x in self.batches(step))
+                starts, lengths = (x[self._own_rows] for x in self.batches(step))
             items = self.data.prepared.read(starts, lengths, width=length)
             # Beyond 2^31 places wrap around: they are only told apart by them.
             return items, starts.astype(np.int32), lengths
@@ -214,23 +221,23 @@ class Experiment:
 
     @functools.cached_property
     def judge(self) -> Judge:
-        return Judge(
-            self._scorer(),
-            self.log,
-            self.split,
-            max_length=self._input_length,
-            seed=self.config.seed,
-            map_over_devices=self._mapping(mesh.DATA),
-            sharing=(self.mesh.shape[mesh.DATA], self._shards),
-            **{name: x for name, x in self.config.eval.to_dict().items() if name != "users"},
-        )
+        with hosts.first_before_others():  # it writes the file of negatives that they read
+            return Judge(
+                self._scorer(),
+                self.log,
+                self.split,
+                max_length=self._input_length,
+                seed=self.config.seed,
+                map_over_devices=functools.partial(
+                    mesh.map_rows, mesh=self.mesh, params=self._params_axes
+                ),
+                sharing=(self.mesh.shape[mesh.DATA], self._shards),
+                **{name: x for name, x in self.config.eval.to_dict().items() if name != "users"},
+            )
 
-    def _mapping(self, batch):
-        """`mesh.map_over_devices` for a function of (params, batch), split as `batch` says."""
-        params = None if self.is_counted else self._axes(init_params)
-        return functools.partial(
-            mesh.map_over_devices, mesh=self.mesh, in_axes=(params, batch), out_axes=batch
-        )
+    @property
+    def _params_axes(self):
+        return None if self.is_counted else self._axes(init_params)
 
     @property
     def _input_length(self) -> int:
@@ -269,7 +276,12 @@ class Experiment:
             self.log,
             self.split.test,
             append_mask=self.is_cloze,
-            map_over_devices=self._mapping(None) if self._shards > 1 else jax.jit,
+            map_over_devices=functools.partial(
+                mesh.map_over_devices,
+                mesh=self.mesh,
+                in_axes=(self._params_axes, None),
+                out_axes=None,
+            ),
         )
 
     def meta(self) -> dict[str, Any]:

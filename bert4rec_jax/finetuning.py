@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import lists, models, modes
+from bert4rec_jax import lists, models, modes, outputs
 from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue
 from bert4rec_jax.errors import UserError
@@ -136,7 +136,7 @@ def _begin(
     )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        modes.write_catalogue(experiment, workdir, retired)
+        outputs.write_catalogue(experiment, workdir, retired)
         whence = {
             "from": str(origin),
             "step": step,

@@ -21,20 +21,26 @@ def make_mesh(data: int = 0, model: int = 1) -> Mesh:
     `shards.py`); everything else is the same along it.
 
     Args:
-        data: 0: as many as this machine has devices for.
+        data: 0: as many as there are devices for, those of all processes together.
 
     Raises:
-        UserError: this machine has too few devices, or with data 0 a number that does not divide.
+        UserError: there are too few devices, or with data 0 a number that does not divide; or
+            several processes, and not all of their devices are in the mesh.
     """
-    found = jax.device_count()
+    found, processes = jax.device_count(), jax.process_count()
+    whose = "this machine" if processes == 1 else f"these {processes} processes"
+    has = "has" if processes == 1 else "have"
     if not data and found % model:
         raise UserError(
-            f"mesh.model {model} does not divide this machine's {found} devices: set mesh.data too"
+            f"mesh.model {model} does not divide the {found} devices that {whose} {has}: set "
+            "mesh.data too"
         )
     data = data or found // model
+    wanted = f"mesh.data {data}" + (f" x mesh.model {model}" if model > 1 else "")
     if not 0 < data * model <= found:
-        wanted = f"mesh.data {data}" + (f" x mesh.model {model}" if model > 1 else "")
-        raise UserError(f"{wanted} but this machine has {found} devices")
+        raise UserError(f"{wanted} but {whose} {has} {found} devices")
+    if processes > 1 and data * model < found:
+        raise UserError(f"{wanted} but {whose} have {found} devices, and all must take part")
     # make_mesh defaults to Explicit axes, under which a gather from a table needs a sharding.
     return jax.make_mesh(
         (data, model),
@@ -165,12 +171,15 @@ def with_sharding(tree: Any, mesh: Mesh, *, axes: Any = None) -> Any:
 def own_rows(rows: int, mesh: Mesh) -> np.ndarray:
     """The rows, of so many of a batch, that this process puts on its devices: int [own]."""
     parts = np.arange(rows).reshape(mesh.shape[DATA], -1)
-    devices = mesh.devices.reshape(len(parts), -1)[:, 0]
-    return parts[[device.process_index == jax.process_index() for device in devices]].ravel()
+    here = np.vectorize(lambda device: device.process_index == jax.process_index(), otypes="?")
+    return parts[here(mesh.devices).reshape(len(parts), -1).any(axis=1)].ravel()
 
 
 def put_split(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays -> device arrays whose leading axis is split over the data axis."""
+    """Host arrays -> device arrays whose leading axis is split over the data axis.
+
+    With several processes each gives its `own_rows`.
+    """
     sharding = NamedSharding(mesh, PartitionSpec(DATA))
     put = functools.partial(jax.make_array_from_process_local_data, sharding)
     return jax.tree.map(lambda x: put(np.asarray(x)), tree)
@@ -180,3 +189,41 @@ def put_copied(tree: Any, mesh: Mesh) -> Any:
     """Host arrays -> device arrays, a copy on every device."""
     put = functools.partial(jax.make_array_from_process_local_data, _shardings(None, mesh))
     return jax.tree.map(lambda x: put(np.asarray(x)), tree)
+
+
+def map_rows(function: Callable, mesh: Mesh, *, params: Any) -> Callable:
+    """`map_over_devices` of function(params, batch) for batches of host arrays, split by rows.
+
+    The results can be fetched by every process; each of several puts its own rows of a batch, of
+    which all have the whole.
+
+    Args:
+        params: of the first argument, as one of `in_axes`.
+    """
+    mapped = map_over_devices(function, mesh, in_axes=(params, DATA), out_axes=DATA)
+    if jax.process_count() == 1:
+        return mapped
+    # An array that other processes hold a part of cannot be fetched: this gathers it.
+    gathered = jax.jit(mapped, out_shardings=_shardings(None, mesh))
+
+    def run(params, batch):
+        own = jax.tree.map(lambda x: np.asarray(x)[own_rows(len(x), mesh)], batch)
+        return gathered(params, put_split(own, mesh))
+
+    return run
+
+
+def highest(values: np.ndarray) -> jax.Array:
+    """The maximum over processes of each of `values`, int32 [k]. All processes must call it."""
+    everyone, of_all = _over_everyone()
+    return of_all(put_split(np.tile(values, (jax.local_device_count(), 1)), everyone))
+
+
+@functools.cache
+def _over_everyone() -> tuple[Mesh, Callable]:
+    everyone = make_mesh()
+
+    def of_all(values):
+        return jax.lax.pmax(values[0], DATA)
+
+    return everyone, map_over_devices(of_all, everyone, in_axes=(DATA,), out_axes=None)

@@ -6,26 +6,21 @@ import json
 import pathlib
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import compilation, narration, provenance, settings, shards
+from bert4rec_jax import compilation, hosts, narration, outputs, settings
 from bert4rec_jax.console import say
-from bert4rec_jax.data import catalogue, sequences
+from bert4rec_jax.data import catalogue
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation import html, report
+from bert4rec_jax.evaluation import report
 from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
 from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.experiment import Experiment
-from bert4rec_jax.files import InUseError, only_writer, replacing
+from bert4rec_jax.files import InUseError
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.loop import LoopOptions, Standing, StopRequest, fit
-from bert4rec_jax.training.records import Records
-
-# What only the process that holds a work directory writes there.
-_FILES = ("config.json", "items.parquet", "metrics.jsonl", "ranks.parquet", "results.json")
-_FILES += ("report.html", "plots/*")
+from bert4rec_jax.training.records import NoRecords, Records
 
 _COUNTED = {"steps": 0, "end": "counted"}
 
@@ -58,13 +53,13 @@ def train(
     with contextlib.ExitStack() as held:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            held.enter_context(only_writer(workdir, files=_FILES))
+            held.enter_context(outputs.holding(workdir))
         except OSError as error:
             raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
         if experiment.is_counted:
-            _write_config(config, workdir)
-            write_catalogue(experiment, workdir)
-            _report(experiment, experiment.counted[1], _COUNTED, workdir)
+            outputs.write_config(config, workdir)
+            outputs.write_catalogue(experiment, workdir)
+            outputs.report_run(experiment, experiment.counted[1], _COUNTED, workdir)
             return True
         # Let go of before the folder is, so that no save under way meets another process.
         checkpoints = held.enter_context(
@@ -96,11 +91,11 @@ def _train(
         state, saved = checkpoints.restore_latest(state)
         standing = Standing(**saved["standing"])
         say(f"resuming {workdir} at step {int(state.step)}")
-    _write_config(config, workdir)
-    write_catalogue(experiment, workdir, retired)
+    outputs.write_config(config, workdir)
+    outputs.write_catalogue(experiment, workdir, retired)
 
     run_step = narration.announce_first(experiment.run_step(), started)
-    records = Records(workdir, step=int(state.step))
+    records = Records(workdir, step=int(state.step)) if hosts.is_first() else NoRecords()
     options = config.train.to_dict()
     with StopRequest() as stop:
         state = fit(
@@ -121,7 +116,7 @@ def _train(
     if stop and int(state.step) < config.train.steps:
         say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
         return False
-    _report(experiment, *_restore_best(experiment, checkpoints), workdir)
+    outputs.report_run(experiment, *_restore_best(experiment, checkpoints), workdir)
     return not stop
 
 
@@ -155,13 +150,15 @@ def evaluate(
         # must not take the place of its own.
         why_not = None
         try:
-            held.enter_context(only_writer(workdir, files=_FILES))
+            held.enter_context(outputs.holding(workdir))
         except InUseError:
             why_not = "in use by another process"
         except OSError as error:
             why_not = f"read-only ({error.strerror})"
         if experiment.is_counted:
-            _report(experiment, experiment.counted[1], _COUNTED, workdir, why_not=why_not)
+            outputs.report_run(
+                experiment, experiment.counted[1], _COUNTED, workdir, why_not=why_not
+            )
             return
         checkpoints = Checkpoints(
             workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
@@ -169,7 +166,9 @@ def evaluate(
         if why_not is None:
             compilation.keep_beside(workdir)
         settings.check_same_run(experiment.meta(), checkpoints.latest_meta()[1], workdir)
-        _report(experiment, *_restore_best(experiment, checkpoints), workdir, why_not=why_not)
+        outputs.report_run(
+            experiment, *_restore_best(experiment, checkpoints), workdir, why_not=why_not
+        )
         checkpoints.close()
 
 
@@ -228,65 +227,3 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
         "skipped": standing.skipped,
     }
     return params, train_part
-
-
-def _report(
-    experiment: Experiment,
-    params: Any,
-    train_part: dict[str, Any],
-    workdir: pathlib.Path,
-    *,
-    why_not: str | None = None,
-) -> None:
-    """Evaluate and print the table; unless `why_not`, write results.json and its like.
-
-    results.json comes after ranks.parquet: where it is, the run is finished.
-    """
-    figures, ranks = experiment.judge.report(params)
-    results = {
-        "dataset": experiment.dataset,
-        "model": {
-            **experiment.config.model.to_dict(),
-            "parameters": shards.count_parameters(params, len(experiment.log.vocab)),
-        },
-        "train": {
-            **train_part,
-            "seed": experiment.config.seed,
-            "device": jax.devices()[0].device_kind,
-            "devices": experiment.mesh.size,
-            "jax": jax.__version__,
-            **provenance.machine(),
-        },
-        **figures,
-    }
-    if catalogue.is_grown(workdir):
-        results["finetuned"] = catalogue.read_origin(workdir)
-    if experiment.oracle is not None:
-        ceiling = experiment.oracle.best_hit_ratio(experiment.split.test)
-        results["dataset"]["best_full_HR@10"] = ceiling
-    print(report.metrics_table(results))
-    if experiment.oracle is not None:
-        print(f"best achievable full HR@10 of this generated log: {ceiling:.4f}")
-    if why_not:
-        say(f"{workdir} is {why_not}: no results.json, ranks.parquet and report.html")
-        return
-    report.write_ranks(workdir / "ranks.parquet", experiment.log.users, ranks)
-    report.write_results(workdir / "results.json", results)
-    html.write_report(workdir, attention=experiment.attention(params))
-
-
-def _write_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    with replacing(workdir / "config.json") as unfinished:
-        unfinished.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-
-
-def write_catalogue(
-    experiment: Experiment, workdir: pathlib.Path, retired: np.ndarray | None = None
-) -> None:
-    """`retired`, bool [n]; None: those of a grown run that are so already."""
-    path = workdir / "items.parquet"
-    counts = sequences.train_counts(experiment.log, experiment.split.train_ends)
-    if retired is None and catalogue.is_grown(workdir):
-        retired = catalogue.read_retired(path)
-    with replacing(path) as unfinished:
-        catalogue.write_catalogue(unfinished, experiment.log.vocab, counts, retired)

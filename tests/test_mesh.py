@@ -24,7 +24,7 @@ def test_a_mesh_that_does_not_fit_names_its_numbers():
     assert dict(mesh.make_mesh(1, 3).shape) == {"data": 1, "model": 3}
     with pytest.raises(UserError, match=r"mesh\.data 4 x mesh\.model 2 but .* has 4 devices"):
         mesh.make_mesh(4, 2)
-    with pytest.raises(UserError, match=r"mesh\.model 3 does not divide this machine's 4 devices"):
+    with pytest.raises(UserError, match=r"mesh\.model 3 does not divide the 4 devices"):
         mesh.make_mesh(0, 3)
 
 
@@ -61,3 +61,19 @@ def test_a_process_reads_the_rows_of_its_own_devices():
     devices = [types.SimpleNamespace(process_index=process) for process in (1, 0, 1, 0)]
     one = types.SimpleNamespace(shape={mesh.DATA: 4}, devices=np.array(devices))
     assert mesh.own_rows(8, one).tolist() == [2, 3, 6, 7]
+
+
+def test_two_processes_that_share_a_table_both_read_the_rows():
+    devices = [types.SimpleNamespace(process_index=process) for process in (0, 1, 2, 3)]
+    one = types.SimpleNamespace(shape={mesh.DATA: 2}, devices=np.array(devices).reshape(2, 2))
+    assert mesh.own_rows(8, one).tolist() == [0, 1, 2, 3]
+
+
+def test_all_devices_of_several_processes_take_part(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"mesh\.data 2 but these 2 processes have 4 devices, and"):
+        mesh.make_mesh(2)
+
+
+def test_the_highest_of_one_process_is_its_own():
+    assert mesh.highest(np.array([3, 0, -7], np.int32)).tolist() == [3, 0, -7]

@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from bert4rec_jax import hosts
 from bert4rec_jax.console import say
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.shards import has_item_rows
@@ -77,7 +78,9 @@ class Checkpoints:
         )
         self._directory, self._metric, self._read_only = directory, metric, read_only
         if not read_only:
-            mend_metrics(directory)
+            with hosts.first_before_others():
+                if hosts.is_first():
+                    mend_metrics(directory)
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=options,
@@ -220,9 +223,12 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> pathlib.Path:
         folder = self._directory.parent / "damaged"
-        folder.mkdir(exist_ok=True)
-        place = folder / f"{step}-{len(list(folder.iterdir()))}"
-        (self._directory / str(step)).rename(place)
+        place = folder / f"{step}-{len(list(folder.glob('*')))}"
+        hosts.wait_for_all()  # those that have not yet met the damage
+        if hosts.is_first():
+            folder.mkdir(exist_ok=True)
+            (self._directory / str(step)).rename(place)
+        hosts.wait_for_all()
         self._manager.reload()
         return place
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from bert4rec_jax.errors import UserError
+from bert4rec_jax.hosts import Agreement
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.records import Progress, Records
 from bert4rec_jax.training.state import TrainState
@@ -107,6 +108,7 @@ def fit(
     """
     step = int(state.step)
     progress = Progress(total=options.steps, done=step)
+    agree, stopping = Agreement(), False
     waiting: list[tuple[int, dict[str, jax.Array]]] = []
     clock = saved_at = time.monotonic()
 
@@ -155,11 +157,19 @@ def fit(
         records.sync()
         checkpoints.save(state, meta | {"standing": dataclasses.asdict(standing)}, metrics)
         saved_at = time.monotonic()
+        agree.forget()
 
     def out_of_patience() -> bool:
         return 0 < options.patience <= standing.stale
 
-    while step < options.steps and not stop and not out_of_patience():
+    while step < options.steps and not out_of_patience():
+        is_late = time.monotonic() - saved_at > 60 * options.checkpoint_minutes
+        stopping, is_late = agree(bool(stop), is_late)
+        if stopping:
+            break
+        if is_late:
+            report(len(waiting))
+            save(None)
         state, sums = run_step(state, *batch(step))
         step += 1
         waiting.append((step, sums))
@@ -184,12 +194,10 @@ def fit(
             save(metrics)
             clock = time.monotonic()
             progress.skip_time()
-        elif time.monotonic() - saved_at > 60 * options.checkpoint_minutes:
-            report(len(waiting))
-            save(None)
 
     report(len(waiting))
-    if step < options.steps and stop:
+    if stopping:
+        stop.signal = stop.signal or "signal to another process"
         save(None)
     checkpoints.wait()
     progress.close()

@@ -11,6 +11,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
+from bert4rec_jax import console
 from bert4rec_jax.files import replacing
 
 
@@ -48,6 +49,19 @@ class Records:
     def close(self) -> None:
         self._file.close()
         self._events.close()
+
+
+class NoRecords:
+    """Of the processes that do not write."""
+
+    def write(self, **_) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class _Events:
@@ -96,7 +110,7 @@ class Progress:
         self._total, self._last, self._unit = total, (done, time.monotonic()), unit
         self._rate = None
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not console.is_silent():
             self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True)
 
     def report(self, step: int, **values: str) -> None:
@@ -121,8 +135,10 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        tqdm.write(line, file=sys.stderr)
-        sys.stderr.flush()
+        if self._bar is None:
+            console.say(line)
+        else:
+            self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -99,6 +99,12 @@ def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
         (("--config=configs/ml1m.py:caser", "--mode=table"), "leave out"),
         (("--mode=table", "--models="), "--models is empty"),
         (("--mode=finetune",), "--from is empty"),
+        (("--distributed", "--mode=export"), "export runs in one process"),
+        (("--distributed", "--coordinator=here"), "must be HOST:PORT"),
+        (
+            ("--distributed", "--coordinator=h:1", "--processes=2", "--process_id=2"),
+            "--process_id=2 must be from 0 to 1",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(cache, tmp_path, arguments, words):
