@@ -6,6 +6,7 @@ import inspect
 import os
 import pathlib
 import runpy
+import signal
 import sys
 import time
 import traceback
@@ -14,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from bert4rec_jax import stopping
 from bert4rec_jax.errors import UserError, machine_fault
 
 # What absl and ml_collections raise for an unknown flag or setting, a value of the wrong type and
@@ -83,21 +85,29 @@ def _run_with_others(values: flags.FlagValues, mode: Callable[[], None]) -> None
 def reporting(function: Callable[[], None]) -> int:
     """Call `function`; the exit code: 2, with one line on stderr, for what the user can mend.
 
-    That is a mistake in the input, or a disk that is full or read-only. Anything else is a fault of
-    the program: a traceback, and code 1.
+    That is a mistake in the input, or a disk that is full or read-only. SIGTERM and Ctrl-C are one
+    line too, and the shell's codes for them, 143 and 130, except where `function` handles them
+    itself, as training and serving do. Anything else is a fault of the program: a traceback, and
+    code 1.
     """
     try:
-        function()
+        with stopping.by_exception():
+            function()
     except UserError as error:
-        line = str(error)
+        line, code = f"error: {error}", 2
+    except (KeyboardInterrupt, stopping.Terminated) as error:
+        number = signal.SIGTERM if isinstance(error, stopping.Terminated) else signal.SIGINT
+        line = f"{number.name}: stopped before the end; unfinished output is removed"
+        code = 128 + number
     except Exception as error:
-        line = machine_fault(error)
-        if line is None:
+        fault = machine_fault(error)
+        if fault is None:
             raise
+        line, code = f"error: {fault}", 2
     else:
         return 0
-    print(f"error: {' '.join(line.splitlines())}", file=sys.stderr)
-    return 2
+    print(" ".join(line.splitlines()), file=sys.stderr)
+    return code
 
 
 def _but_late_callbacks(hook: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -21,6 +21,7 @@ FOLDERS = {"data", "evaluation", "serving", "training"}
 # None imports a later one.
 DATA_CHAIN = ["sources", "columns", "interactions", "sequences", "batching"]
 NEIGHBOURS = {  # leaves that need a leaf
+    "cli": {"stopping"},
     "data.batching": {"masking"},
     "data.preparation": {"files"},
     "lists": {"data.panics"},

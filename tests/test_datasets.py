@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bert4rec_jax import datasets, preparing
+from bert4rec_jax import cli, datasets, preparing
 from bert4rec_jax.data.preparation import prepare
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.inputs import SeenItems
@@ -83,16 +83,19 @@ def test_a_sample_of_nobody_who_can_be_judged_is_refused(tmp_path):
         datasets.load(config_of(tmp_path / "log.parquet", **settings))
 
 
-def test_sigterm_ends_the_preparation_and_leaves_nothing(log, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_preparation_and_leaves_nothing(
+    log, monkeypatch, tmp_path, capsys, number
+):
     def stage(name, total):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         return lambda done: None
 
     monkeypatch.setattr(datasets, "Stage", stage)
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended:
-        preparing.prepare(config_of(log / "log.parquet"), str(tmp_path / "made"))
-    assert ended.value.code == 128 + signal.SIGTERM
+    handler = signal.getsignal(number)
+    config = config_of(log / "log.parquet")
+    assert cli.reporting(lambda: preparing.prepare(config, str(tmp_path / "made"))) == 128 + number
     assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) == handler
-    assert "SIGTERM: nothing was written" in capsys.readouterr().err
+    assert signal.getsignal(number) == handler
+    line = f"{number.name}: stopped before the end; unfinished output is removed\n"
+    assert capsys.readouterr().err == line

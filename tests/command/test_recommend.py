@@ -1,9 +1,13 @@
 """--mode=recommend, one process a command, on a tiny log."""
 
+import os
+import signal
+import time
+
 import polars as pl
 import pytest
 
-from tests.command.program import run
+from tests.command.program import run, start
 
 
 def test_recommendations_for_the_users_of_the_log(trained, log, cache, tmp_path):
@@ -63,3 +67,30 @@ def test_recommending_with_a_mistake(trained, log, cache, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_sigterm_in_the_middle_of_writing_leaves_nothing(trained, log, cache, tmp_path):
+    """The unfinished file is a pipe, and what it must hold is more than a pipe does: the program is
+    in the middle of writing until somebody reads."""
+    fifo = ("sh", "-c", f'mkfifo "{tmp_path}/.out.jsonl.$$.part" && exec "$@"', "sh")
+    process = start(
+        cache, "--mode=recommend", f"--workdir={trained[0]}", f"--config.data.path={log}",
+        "--top_k=150", "--with_seen", f"--output={tmp_path / 'out.jsonl'}", prefix=fifo,
+    )  # fmt: skip
+    part = tmp_path / f".out.jsonl.{process.pid}.part"
+    while not part.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    with open(os.open(part, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+        while not pipe.read(1):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        os.set_blocking(pipe.fileno(), True)
+        written = pipe.read()
+    _, err = process.communicate(timeout=300)
+    assert len(written) > 65536
+    assert process.returncode == 143
+    assert err.splitlines()[-1].startswith("SIGTERM: stopped before the end")
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
