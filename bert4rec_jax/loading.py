@@ -64,7 +64,10 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
     if name == "popularity":
         scorer, params = popularity_scorer(counts)
     elif name not in models.NEURAL:
-        raise UserError(f"{workdir}: {name} keeps no parameters to recommend from")
+        raise UserError(
+            f"{workdir}: {name} keeps no parameters to recommend or export with: choose the run of "
+            "another model"
+        )
     else:
         kind = models.NEURAL[name]
         model = models.build(config["model"], items=len(vocab))
