@@ -1,6 +1,34 @@
-"""Train, evaluate, compare: `python main.py [--config=configs/X.py] [--workdir=DIR] [--mode=MODE]`.
+"""BERT4Rec, and the models that it is compared with: trained, evaluated and used.
 
-Any setting of the config is a flag: `--config.section.key=value`; configs/default.py lists them.
+    main.py [--mode=MODE] [--config=FILE] [--workdir=DIR] [--config.SECTION.KEY=VALUE ...]
+
+Most used:
+
+  python main.py
+      trains and evaluates on a generated log, in about a minute
+  python main.py --config=configs/ml1m.py --workdir=runs/ml1m
+      the same on MovieLens-1M, which it downloads; stopped, the same command goes on
+  python main.py --config=configs/custom.py --config.data.path=log.csv --workdir=runs/mine
+      the same on your own log
+  python main.py --mode=recommend --workdir=runs/mine --output=recommendations.csv
+      the best items for each of its users
+  python main.py --mode=serve --workdir=runs/mine
+      recommendations over HTTP
+
+Modes:
+
+  train      trains or resumes, then evaluates the best checkpoint on the test items
+  evaluate   restores the best checkpoint of --workdir and evaluates it
+  compare    sets the test ranks of two runs side by side: --runs=A,B
+  table      trains each of --models that is not finished; prints the paper's Table 2 with ours
+  recommend  writes to --output the --top_k items for each user of the training log or of --input
+  serve      recommendations over HTTP, and a page to try them
+  finetune   goes on from the run --from with a later log, in a folder of its own
+  export     writes the model to the folder --output, for programs that have not this one
+  prepare    makes of a log of any size the folder --output that training reads from the disk
+
+Settings: each of configs/default.py is a flag too, as in --config.train.steps=1000 or
+--config.seed=1; docs/configuration.md has them as a table.
 """
 
 import pathlib
@@ -123,35 +151,30 @@ MODES = {
 
 
 def define_flags():
-    config_flags.DEFINE_config_file("config", str(SYNTHETIC), "file of settings", lock_config=True)
-    flags.DEFINE_enum(
-        "mode",
-        "train",
-        MODES,
-        "train: from the start or from where --workdir stands, then evaluate; evaluate: the best "
-        "checkpoint of --workdir; compare: the test ranks of two runs, --runs=A,B; table: train "
-        "each of --models in a folder of --workdir, and set them beside the paper's Table 2; "
-        "recommend: the --top_k items for each user of the training log or of --input; "
-        "serve: recommendations and a page to try them, over HTTP; finetune: goes on from the run "
-        "--from with a later log, in a folder of its own; export: writes the model to the folder "
-        "--output, for programs that have not this one; prepare: makes the log of "
-        "--config.data.path a folder --output that training reads from the disk",
+    config_flags.DEFINE_config_file(
+        "config",
+        str(SYNTHETIC),
+        "file of settings, or FILE:NAME for another model (default configs/synthetic.py)",
+        lock_config=True,
     )
-    flags.DEFINE_string("workdir", "", "folder of the run; default runs/<data.name>")
-    flags.DEFINE_string("from", "", "finetune: folder of the run to go on from; it is only read")
-    flags.DEFINE_string("retire", "", "finetune: a file with items never to be recommended again")
-    flags.DEFINE_list("runs", [], "two work directories to compare")
-    flags.DEFINE_string("input", "", "recommend: a log of histories; default: the run's own")
+    flags.DEFINE_enum("mode", "train", MODES, "one of the modes above")
+    flags.DEFINE_string("workdir", "", "folder of the run (default runs/ and the data set's name)")
+    flags.DEFINE_list("runs", [], "compare: the work directories of two runs, A,B")
+    flags.DEFINE_list("models", TABLE, "table: models by the names that --config=FILE:NAME takes")
+    flags.DEFINE_string(
+        "input", "", "recommend: log of the users to recommend for (default the training log)"
+    )
     flags.DEFINE_string(
         "output",
         "",
-        "recommend: file ending in .parquet, .csv or .jsonl; export, prepare: a new folder",
+        "recommend: file ending in .parquet, .csv or .jsonl (default recommendations.parquet in "
+        "the workdir); export, prepare: a new folder",
     )
     flags.DEFINE_integer("top_k", 10, "recommend: items for each user")
     flags.DEFINE_bool("with_seen", False, "recommend: items of the history too")
-    flags.DEFINE_string("allow", "", "recommend: a file with the only items that may be")
-    flags.DEFINE_string("deny", "", "recommend: a file with items that must not be")
-    flags.DEFINE_string("titles", "", "recommend, serve: a table of item and title")
+    flags.DEFINE_string("allow", "", "recommend: file of the only items that may be recommended")
+    flags.DEFINE_string("deny", "", "recommend: file of items that must not be recommended")
+    flags.DEFINE_string("titles", "", "recommend, serve: table with the columns item and title")
     flags.DEFINE_string("host", "127.0.0.1", "serve: address to listen on; 0.0.0.0: all")
     flags.DEFINE_integer("port", 8000, "serve: 0: any free one, which is printed", 0, 65535)
     flags.DEFINE_float("reload_seconds", 10.0, "serve: between looks for a better checkpoint", 0.0)
@@ -160,16 +183,17 @@ def define_flags():
     flags.DEFINE_integer("max_histories", 64, "serve: most histories in a request")
     flags.DEFINE_integer("max_body_bytes", 1 << 20, "serve: longest body of a request")
     flags.DEFINE_integer("max_waiting", 1024, "serve: histories that may wait; beyond them 503")
+    flags.DEFINE_string("from", "", "finetune: folder of the run to go on from; it is only read")
+    flags.DEFINE_string("retire", "", "finetune: file of items never to be recommended again")
     flags.DEFINE_bool("distributed", False, "train, evaluate: this is one of several processes")
     flags.DEFINE_string(
         "coordinator",
         "",
-        "with --distributed, HOST:PORT of the first process; left out, JAX finds it and the next two "
-        "on a TPU pod, under Slurm and Kubernetes",
+        "with --distributed, HOST:PORT of the first process; left out, JAX finds it and the next "
+        "two on a TPU pod, under Slurm and Kubernetes",
     )
     flags.DEFINE_integer("processes", 0, "with --distributed, how many there are", 0)
     flags.DEFINE_integer("process_id", -1, "with --distributed, this one's number, from 0", -1)
-    flags.DEFINE_list("models", TABLE, "models of the table: names that --config=FILE:NAME takes")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ import importlib.util
 import inspect
 import os
 import pathlib
+import re
 import runpy
 import signal
 import sys
+import textwrap
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags
@@ -19,8 +21,14 @@ from bert4rec_jax import stopping
 from bert4rec_jax.errors import UserError, machine_fault
 
 # What absl and ml_collections raise for an unknown flag or setting, a value of the wrong type and
-# a config file that is missing.
-_FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+# a config file that is missing or not Python.
+_FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError)
+# Their words, made ours.
+_REWORDED = {
+    r"^\w+Error: ": "",
+    r"^\[Errno \d+\] (.+): '(.+)'$": r"\2: \1",
+    r"\. Did you mean: (.+) \?$": r"; did you mean \1?",
+}
 
 
 def run(
@@ -35,7 +43,7 @@ def run(
     started = time.monotonic()
     if {"-h", "--help", "-help"} & set(argv[1:]):
         define_flags()
-        print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
+        print(usage(sys.modules["__main__"].__doc__, flags.FLAGS.flags_by_module_dict()[argv[0]]))
         return 0
 
     def run_mode():
@@ -189,7 +197,10 @@ def parse(
     except _FLAG_ERRORS as error:
         raise UserError(f"{_reason(error)} (see --help and configs/default.py)") from error
     if rest:
-        raise UserError(f"unexpected {rest[0]!r}; settings are --config.section.key=value")
+        raise UserError(
+            f"unexpected {rest[0]!r}: flags begin with --, as in --mode=evaluate or "
+            "--config.train.steps=1000 (see --help)"
+        )
     return values
 
 
@@ -197,5 +208,30 @@ def _reason(error: BaseException) -> str:
     """The last line that says why: ml_collections wraps errors in errors, and in tracebacks."""
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
-    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-    return text.strip().splitlines()[-1].strip()
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}, line {error.lineno}"
+        return f"{where}: {error.msg}; --config names a file of Python, like configs/custom.py"
+    if isinstance(error, KeyError):
+        name, _, hint = str(*error.args[:1]).strip().partition("\n")
+        return f"unknown setting {name}" + (f"; {_uncapitalised(hint)}" if hint else "")
+    line = str(error).strip().splitlines()[-1].strip()
+    for pattern, words in _REWORDED.items():
+        line = re.sub(pattern, words, line)
+    return _uncapitalised(line)
+
+
+def _uncapitalised(line: str) -> str:
+    return line[:1].lower() + line[1:] if line[1:2].islower() else line
+
+
+def usage(doc: str, defined: Iterable[flags.Flag]) -> str:
+    """What --help prints: `doc`, and the flags in the order of their definition."""
+    lines = [doc, "Flags, and the modes that they are for:\n"]
+    for flag in defined:
+        text = re.sub("^<.+?>: ", "", flag.help)  # absl lists the values of an enum here
+        default = flag.default
+        if default and "(default" not in text:
+            text += f" (default {', '.join(default) if isinstance(default, list) else default})"
+        name, indent = f"  --{flag.name:<16}", " " * 20
+        lines.append(textwrap.fill(text, 96, initial_indent=name, subsequent_indent=indent))
+    return "\n".join(lines)

@@ -88,7 +88,7 @@ def _open_prepared(config: ml_collections.ConfigDict) -> Data:
             f"{path}: a prepared log holds no times: data.split {data.split} needs the log itself"
         )
     if config.model.name == "markov":
-        raise UserError(f"{path}: markov counts a whole log in memory, and this one is prepared")
+        raise UserError(f"{path}: markov counts a whole log in memory: give the log itself")
     found = manifest.read(pathlib.Path(path))
     for name in ("min_item_count", "min_user_count"):
         if getattr(found, name) != data[name]:

@@ -140,7 +140,7 @@ def _write_program(function: Callable, trained: Trained, path: pathlib.Path) -> 
     try:
         path.write_bytes(exported.serialize())
     except ImportError as error:  # jax does not ask for it itself
-        raise UserError("--mode=export needs flatbuffers: pip install flatbuffers") from error
+        raise UserError("flatbuffers is not installed: pip install flatbuffers") from error
     return jax_export.deserialize(path.read_bytes()).call
 
 
@@ -198,4 +198,7 @@ def _said_if_not_written(output: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+        reason = error.strerror or error
+        raise UserError(
+            f"{output}: cannot be written ({reason}); choose another --output"
+        ) from error

@@ -16,7 +16,7 @@ _SUFFIXES = (".parquet", ".csv", ".jsonl")
 def check_output(path: Path) -> None:
     """UserError unless the name of a file of recommendations says a format that can be written."""
     if path.suffix not in _SUFFIXES:
-        raise UserError(f"output {path}: must end in one of {', '.join(_SUFFIXES)}")
+        raise UserError(f"{path}: the name of --output must end in one of {', '.join(_SUFFIXES)}")
 
 
 def read_items(path: str, vocab: Vocabulary) -> list[str]:
@@ -32,10 +32,14 @@ def read_items(path: str, vocab: Vocabulary) -> list[str]:
         try:
             lines = Path(path).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read ({error})") from error
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{path}: cannot be read ({reason}); is it the right file?") from error
         items = [line.strip() for line in lines if line.strip()]
     if not (vocab.encode(items) != PAD).any():
-        raise UserError(f"{path}: none of its {len(items)} items is one that the model knows")
+        raise UserError(
+            f"{path}: none of its {len(items)} items is one that the model knows; is it the right "
+            "file?"
+        )
     return items
 
 
@@ -54,9 +58,11 @@ def _read_table(path: str, columns: tuple[str, ...]) -> pl.DataFrame:
                 frame = pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason})") from error
+        raise UserError(f"{path}: cannot be read ({reason}); is it the right file?") from error
     if missing := [column for column in columns if column not in frame.columns]:
-        raise UserError(f"{path}: no column {missing[0]!r} among {', '.join(frame.columns)}")
+        raise UserError(
+            f"{path}: no column {missing[0]!r} among {', '.join(frame.columns)}; rename one"
+        )
     return frame.select(pl.col(column).cast(pl.String) for column in columns)
 
 

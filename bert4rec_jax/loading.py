@@ -57,7 +57,8 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
         config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
         name, metric = config["model"]["name"], config["train"]["select_by"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{workdir / 'config.json'}: not a run's config") from error
+        path = workdir / "config.json"
+        raise UserError(f"{path}: not a run's config; is --workdir right?") from error
     vocab, counts = read_catalogue(workdir / "items.parquet")
     retired = read_retired(workdir / "items.parquet")
     max_length, step, options = config["model"]["max_length"], None, {}
@@ -81,7 +82,7 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
         if saved != vocab.digest:
             raise UserError(
                 f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue "
-                f"that was trained on ({saved[:12]})"
+                f"that was trained on ({saved[:12]}): restore it from a copy"
             )
         step, params = checkpoints.restore_best(mesh.with_sharding(shapes, where, axes=axes))
         checkpoints.close()

@@ -1,6 +1,10 @@
-"""Which config a command line means."""
+"""Which config a command line means, and what is said of it."""
 
 import pathlib
+import re
+import runpy
+import subprocess
+import sys
 
 import pytest
 from absl import flags
@@ -12,7 +16,8 @@ from bert4rec_jax.errors import UserError
 # ml_collections loads a config file in a way that Python will give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
-CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
 
 
 def flag_of(file, *settings):
@@ -60,3 +65,49 @@ def test_one_model_and_many_at_once_are_refused(words):
     file, *settings = words
     with pytest.raises(UserError, match="--models chooses the models"):
         cli.configs_of(flag_of(f"{CONFIGS}/{file}", *settings), ["caser"])
+
+
+def test_help_has_the_modes_in_order_and_each_flag_with_its_default():
+    modes = list(runpy.run_path(str(ROOT / "main.py"))["MODES"])
+    done = subprocess.run(
+        [sys.executable, "main.py", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    about, _, flags_ = done.stdout.partition("\nFlags")
+    assert re.findall(r"^  (\w+)  +\w", about.partition("\nModes:")[2], re.MULTILINE) == modes
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("| mode |")[2]
+    rows = re.findall(r"^\| `(\w+)`(?: \(default\))? \|", readme, re.MULTILINE)
+    assert rows[: len(modes)] == modes
+    told = dict(re.findall(r"^  --(\w+) +(.+(?:\n {20}.+)*)", flags_, re.MULTILINE))
+    assert list(told)[:3] == ["config", "mode", "workdir"]
+    for text in list(told.values())[3:]:
+        of, colon, _ = text.partition(": ")
+        assert not colon or set(of.split(", ")) <= set(modes), text
+    assert told["top_k"] == "recommend: items for each user (default 10)"
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--config.model.hiden=3", """unknown setting 'hiden'; did you mean "hidden" instead of"""),
+        ("--config.nope.x=3", "unknown setting 'nope' (see --help"),
+        ("--config=no.py", "no.py: No such file or directory (see --help"),
+        ("--config=README.md", "README.md, line 6: "),
+        ("--config=configs/ml1m.py:none", "model 'none' is unknown; there are bert4rec, "),
+        ("--confit=x", "unknown command line flag 'confit'; did you mean config? (see --help"),
+        ("evaluate", "unexpected 'evaluate': flags begin with --"),
+    ],
+)
+def test_a_mistake_in_the_command_is_said_in_our_words(argument, line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values, argv = flags.FlagValues(), ["main.py", argument]
+
+    def define():
+        config_flags.DEFINE_config_file(
+            "config", f"{CONFIGS}/default.py", flag_values=values, sys_argv=argv
+        )
+
+    with pytest.raises(UserError) as refused:
+        cli.parse(argv, define, values)
+    assert str(refused.value).startswith(line)

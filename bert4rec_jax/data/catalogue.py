@@ -56,12 +56,19 @@ def read_catalogue(path: str | os.PathLike) -> tuple[Vocabulary, np.ndarray]:
             )
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a run's catalogue ({reason})") from error
+        raise _damaged(path, reason) from error
     if frame.is_empty() or frame["item"].has_nulls() or frame["rows"].has_nulls():
-        raise UserError(f"{path}: not a run's catalogue (values are missing)")
+        raise _damaged(path, "values are missing")
     if frame["item"].is_duplicated().any():
-        raise UserError(f"{path}: not a run's catalogue (an item is there twice)")
+        raise _damaged(path, "an item is there twice")
     return Vocabulary(tuple(frame["item"])), np.concatenate([[0], frame["rows"].to_numpy()])
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path}: not a run's catalogue ({reason}); give the training command again, which writes "
+        "it, or restore it from a copy"
+    )
 
 
 def read_retired(path: str | os.PathLike) -> np.ndarray:
@@ -92,4 +99,4 @@ def read_origin(workdir: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: does not say what the run was grown from") from error
+        raise UserError(f"{path}: does not say what the run was grown from; restore it") from error

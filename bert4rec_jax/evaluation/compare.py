@@ -52,7 +52,8 @@ def compare_runs(
     """
     a, b = (read_ranks(path).filter(pl.col("split") == split) for path in (first, second))
     if a.is_empty() or b.is_empty():
-        raise UserError(f"{first if a.is_empty() else second}: no ranks of the {split} split")
+        lacking = first if a.is_empty() else second
+        raise UserError(f"{lacking}: no ranks of the {split} split; evaluate that run again")
     protocols = a["protocol"].unique(maintain_order=True).to_list()
     others = b["protocol"].unique(maintain_order=True).to_list()
     if set(protocols) != set(others):

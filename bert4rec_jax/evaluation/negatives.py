@@ -51,7 +51,10 @@ def draw_negatives(
     if protocol == "uniform_100":
         counts = np.ones_like(counts)
     if counts.sum() >= 2**31:
-        raise UserError(f"{counts.sum()} rows: negatives can be drawn from at most 2**31 - 1")
+        raise UserError(
+            f"negatives are drawn from at most 2**31 - 1 rows, and there are {counts.sum()}: set "
+            "eval.protocols to ('full',)"
+        )
     cumulative = jnp.asarray(np.cumsum(counts), jnp.int32)
     # Threefry whatever the default generator: the others draw other numbers under vmap.
     root = jax.random.key(seed, impl="threefry2x32")
@@ -69,7 +72,8 @@ def draw_negatives(
         case = int(np.argmax(drawn < count))
         raise UserError(
             f"user {sequences.users[cases.users[case]]}: {protocol} draws {count} items that the "
-            f"user has not seen, and the catalogue has only {drawn[case]}; use the protocol full"
+            f"user has not seen, and the catalogue has only {drawn[case]}: set "
+            "eval.protocols to ('full',)"
         )
     return negatives
 
@@ -144,23 +148,23 @@ def read_negatives(
             table = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
+        raise _unfit(path, f"not a readable Parquet file ({reason})") from error
     if missing := [name for name in columns if name not in table.columns]:
-        raise UserError(f"{path}: no column {missing[0]}; negatives need {', '.join(columns)}")
+        raise _unfit(path, f"no column {missing[0]} ({', '.join(columns)} are needed)")
     if not isinstance(table["negatives"].dtype, pl.List):
-        raise UserError(f"{path}: column negatives must hold a list of items in each row")
+        raise _unfit(path, "column negatives must hold a list of items in each row")
     table = table.filter(pl.col("split") == split, pl.col("protocol") == protocol)
     table = table.with_columns(pl.col("user").cast(pl.String))
     if table["user"].is_duplicated().any():
         twice = table["user"].filter(table["user"].is_duplicated())[0]
-        raise UserError(f"{path}: user {twice} has two rows for {split} {protocol}")
+        raise _unfit(path, f"user {twice} has two rows for {split} {protocol}")
 
     users = pl.Series("user", [sequences.users[u] for u in cases.users], dtype=pl.String)
     table = users.to_frame().join(table, on="user", how="left", maintain_order="left")
 
     def refuse(bad: np.ndarray, what: str) -> None:
         if bad.any():
-            raise UserError(f"{path}: user {users[int(np.argmax(bad))]} {what}")
+            raise _unfit(path, f"user {users[int(np.argmax(bad))]} {what}")
 
     lists = table["negatives"]
     refuse(lists.is_null().to_numpy(), f"has no negatives for {split} {protocol}")
@@ -175,6 +179,10 @@ def read_negatives(
         known = _any_in(negatives[rows], seen.ever(cases.users[rows]))
         refuse(np.pad(known, (start, 0)), "has a negative from the user's own history")
     return negatives
+
+
+def _unfit(path: str | os.PathLike, what: str) -> UserError:
+    return UserError(f"{path}: {what}; mend it, or remove it to have negatives drawn anew")
 
 
 def _any_in(items: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -186,7 +186,7 @@ class Ranker:
             user = self._sequences.users[cases.users[int(np.argmax(nan))]]
             raise UserError(
                 f"user {user}: scores are NaN ({nan.sum()} of {nan.size} users); the "
-                "training has diverged: take an earlier checkpoint or a lower rate"
+                "training has diverged: train with a lower optimizer.learning_rate"
             )
 
 

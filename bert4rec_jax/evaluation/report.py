@@ -59,7 +59,9 @@ def read_ranks(path: str | os.PathLike) -> pl.DataFrame:
             return pl.read_parquet(file).select(pl.col(k).cast(t) for k, t in RANKS_SCHEMA.items())
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{file}: not a file of ranks ({reason})") from error
+        raise UserError(
+            f"{file}: not a file of ranks ({reason}); evaluate the run again"
+        ) from error
 
 
 def write_results(path: str | os.PathLike, parts: Mapping[str, Any]) -> None:

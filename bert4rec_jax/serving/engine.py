@@ -120,8 +120,8 @@ class Engine:
             raise UserError("the checkpoint has other shapes: start the server anew") from error
         if jax.device_get(result["nan"]).any():
             raise UserError(
-                f"checkpoint {recommender.step}: scores are NaN; the training has diverged: take "
-                "an earlier checkpoint or a lower rate"
+                f"checkpoint {recommender.step}: scores are NaN; the training has diverged: "
+                "train with a lower optimizer.learning_rate"
             )
         self._serving = recommender  # one assignment: a batch has the old ones or the new
 

@@ -84,7 +84,7 @@ def test_popular_items_are_drawn_in_proportion_and_uniformly_not():
 
 def test_a_user_who_has_seen_too_much_is_named_with_both_numbers():
     log = reference.small_log([[1, 2], [1, 2, 3, 4, 5]], items=12)
-    with pytest.raises(UserError, match=r"user u1: uniform_100 draws 8 items .* has only 7;"):
+    with pytest.raises(UserError, match=r"user u1: uniform_100 draws 8 items .* has only 7:"):
         draw_negatives(
             log,
             SeenItems(log),
