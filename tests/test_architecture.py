@@ -21,11 +21,10 @@ FOLDERS = {"data", "evaluation", "serving", "training"}
 # None imports a later one.
 DATA_CHAIN = ["sources", "columns", "interactions", "sequences", "batching"]
 NEIGHBOURS = {  # leaves that need a leaf
-    "cli": {"stopping"},
+    "cli": {"hosts", "stopping"},
     "data.batching": {"masking"},
     "data.preparation": {"files"},
     "lists": {"data.panics"},
-    "cli": {"hosts"},
     "hosts": {"mesh", "watch"},
     "shards": {"mesh"},
     "losses": {"mesh", "sampled_losses", "shards"},

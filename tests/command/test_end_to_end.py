@@ -102,7 +102,7 @@ def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
         (("--config=configs/ml1m.py:caser", "--mode=table"), "leave out"),
         (("--mode=table", "--models="), "--models is empty"),
         (("--mode=finetune",), "--from is empty"),
-        (("--distributed", "--mode=export"), "export runs in one process"),
+        (("--distributed", "--mode=export"), "start --mode=export alone"),
         (("--distributed", "--coordinator=here"), "must be HOST:PORT"),
         (
             ("--distributed", "--coordinator=h:1", "--processes=2", "--process_id=2"),
