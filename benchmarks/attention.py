@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from bert4rec_jax.allocator import keep_freed_memory
-from bert4rec_jax.encoder import attention
+from bert4rec_jax.attention import attention
 
 ROWS, LENGTH, WIDTH, HEADS = 94, 200, 64, 2
 

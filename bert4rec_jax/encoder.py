@@ -1,7 +1,6 @@
 """The bidirectional Transformer encoder (paper, sections 3.2 to 3.5) in Flax."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bert4rec_jax import shards
+from bert4rec_jax.attention import attention, pick_tokens
 from bert4rec_jax.dropout import dropout
 
 # BERT's initialiser: a normal of deviation 0.02 cut at two deviations (modeling.py, 371-373).
@@ -39,6 +39,9 @@ class Encoder(nn.Module):
         neighbours: items on either side whose embeddings, each under a learnt weight per channel,
             are added to a position's (not in the paper, which has 0): MASK then starts from the
             items next to it instead of having to find them by attention.
+        projection: whether a dense layer with GELU stands before the tied table (equation 7).
+            Without it an item's score is the product of its embedding and what the residual
+            connections have carried from the history's: rare items are learnt sooner.
         without: one of PARTS, for an ablation: no position embedding, and in the blocks no
             feed-forward network, LayerNorm or residual connections; "": nothing.
         dtype: of activations and matrix products; parameters, LayerNorm statistics, softmax and
@@ -55,6 +58,7 @@ class Encoder(nn.Module):
     attention_dropout: float = 0.2
     kernel_init: str = "bert"
     neighbours: int = 0
+    projection: bool = True
     without: str = ""
     dtype: Any = jnp.float32
 
@@ -128,7 +132,9 @@ class Encoder(nn.Module):
 
         Takes and returns [..., d]; its product with `item_table` are the scores.
         """
-        return self.output_norm(gelu(self.output_dense(hidden)))
+        if self.projection:
+            hidden = gelu(self.output_dense(hidden))
+        return self.output_norm(hidden)
 
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
@@ -207,66 +213,6 @@ class Block(nn.Module):
         inner = gelu(dense(self.inner, "feed_forward_in")(x))
         outer = dense(width, "feed_forward_out")(inner)
         return joined(x, outer, "feed_forward_norm")
-
-
-@jax.named_scope("attention")
-def attention(
-    qkv: jax.Array,
-    segments: jax.Array,
-    *,
-    heads: int,
-    dropout_key: jax.Array | None,
-    dropout_rate: float,
-    causal: bool | jax.Array | None = None,
-    asked: jax.Array | None = None,
-    keep: Callable[[jax.Array], Any] | None = None,
-) -> jax.Array:
-    """Multi-head scaled dot-product attention within each segment.
-
-    Args:
-        qkv: [B * N, 3d], queries, keys and values one after another, each split into heads.
-        segments: int32 [B, N], 0 for padding.
-        dropout_key: None leaves the probabilities as they are.
-        causal: whether to attend to the position itself and those before it, not to both sides:
-            one bool for all rows, or bool [B]; None: no.
-        asked: int32 [B, S], the positions that attend; None: all N.
-        keep: called with the probabilities [B, h, N, N], before dropout; a module's `sow`, which
-            does nothing unless the caller of `apply` asks for intermediates.
-
-    Returns:
-        [B * N, d], or [B * S, d] with `asked`.
-    """
-    (batch, length), width = segments.shape, qkv.shape[-1]
-    qkv = qkv.reshape(batch, length, 3, heads, width // 3 // heads)
-    q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # three of [B, h, N, d/h]
-    index = jnp.arange(length, dtype=jnp.int32)[None, :]
-    queries, of_query = index, segments
-    if asked is not None:
-        queries, of_query = asked, jnp.take_along_axis(segments, asked, axis=1)
-        q = jnp.take_along_axis(q, asked[:, None, :, None], axis=2)  # [B, h, S, d/h]
-    logits = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=jnp.float32)
-    logits = logits * q.shape[-1] ** -0.5
-    visible = (of_query[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    if causal is not None:
-        earlier = index[:, None, :] <= queries[:, :, None]
-        visible &= earlier | ~jnp.reshape(causal, (-1, 1, 1))
-    visible = visible[:, None]  # [B, 1, N or S, N]
-    # Finite, as in the original: a padding query sees nothing, and -inf would make it NaN.
-    probabilities = jax.nn.softmax(jnp.where(visible, logits, -1e9), axis=-1).astype(qkv.dtype)
-    if keep is not None:
-        keep(probabilities)
-    if dropout_key is not None:
-        probabilities = dropout(dropout_key, probabilities, dropout_rate)
-    context = jnp.einsum("bhqk,bhkc->bhqc", probabilities, v)
-    return jnp.swapaxes(context, 1, 2).reshape(-1, width // 3)
-
-
-def pick_tokens(x: jax.Array, segments: jax.Array, asked: jax.Array | None) -> jax.Array:
-    """Of tokens [B * N, d] those at `asked`, int32 [B, S]: [B * S, d]; all where it is None."""
-    if asked is None:
-        return x
-    x = x.reshape(*segments.shape, x.shape[-1])  # [B, N, d]
-    return jnp.take_along_axis(x, asked[:, :, None], axis=1).reshape(-1, x.shape[-1])
 
 
 @jax.custom_jvp

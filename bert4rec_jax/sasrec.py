@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from bert4rec_jax import shards
+from bert4rec_jax.attention import attention, pick_tokens
 from bert4rec_jax.dropout import dropout
-from bert4rec_jax.encoder import attention, pick_tokens
 
 _INIT = nn.initializers.xavier_uniform()  # TensorFlow's default, which the original leaves in place
 

@@ -32,8 +32,9 @@ NEIGHBOURS = {  # leaves that need a leaf
     "optimizer": {"shards"},
     "next_item": {"masking"},
     "mixture": {"masking", "next_item"},
-    "encoder": {"dropout", "shards"},
-    "sasrec": {"dropout", "encoder", "shards"},
+    "attention": {"dropout"},
+    "encoder": {"attention", "dropout", "shards"},
+    "sasrec": {"attention", "dropout", "shards"},
     "gru4rec": {"dropout", "shards"},
     "caser": {"dropout", "shards"},
 }

@@ -105,6 +105,20 @@ def sums(params, **replaced):
     )
 
 
+def test_without_projection_the_output_is_the_norm_alone(params):
+    hidden = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    model = MODEL.clone(projection=False)
+    found = model.apply({"params": params}, hidden, method="transform")
+    expected = reference.layer_norm(in_float64(params["output_norm"]), hidden)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+    def everything(module, ids):
+        return module.transform(module(ids, ids, ids))
+
+    made = model.init(jax.random.key(0), jnp.asarray(IDS), method=everything)["params"]
+    assert "output_dense" not in made
+
+
 def test_loss_is_the_references_and_a_ratio_of_sums(params):
     loss_sum, weight_sum = sums(params)
     expected = reference.loss(
