@@ -21,7 +21,10 @@ TINY = (
 )
 
 
-def start(cache, *arguments, devices: int = 1, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
+def start(
+    cache, *arguments, devices: int = 1, prefix: tuple[str, ...] = (), **variables: str
+) -> subprocess.Popen:
+    """`variables` go into its environment."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -29,6 +32,7 @@ def start(cache, *arguments, devices: int = 1, prefix: tuple[str, ...] = ()) -> 
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else the folder's name is in the key
+        **variables,
     }
     return subprocess.Popen(
         [*prefix, sys.executable, "main.py", *arguments],

@@ -1,5 +1,7 @@
 """Several processes as one run, on the collectives of this machine's loopback."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -20,6 +22,19 @@ def start_all(cache, *command, processes: int, devices: int = 1) -> list[subproc
     shared = ("--distributed", f"--coordinator=127.0.0.1:{port}", f"--processes={processes}")
     return [
         start(cache, *command, *shared, f"--process_id={i}", devices=devices)
+        for i in range(processes)
+    ]
+
+
+def start_as_slurm_does(cache, *command, processes: int) -> list[subprocess.Popen]:
+    """One node; JAX takes the port 61440 + SLURM_JOB_ID % 4096."""
+    for job in range(os.getpid() % 4096, 8192):
+        with contextlib.suppress(OSError), socket.create_server(("", 61440 + job % 4096)):
+            break
+    shared = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost"}
+    shared |= {"SLURM_NTASKS": str(processes), "SLURM_STEP_NUM_NODES": "1"}
+    return [
+        start(cache, *command, "--distributed", SLURM_PROCID=str(i), SLURM_LOCALID=str(i), **shared)
         for i in range(processes)
     ]
 
@@ -55,11 +70,9 @@ def alone(log, cache, tmp_path_factory):
     return workdir, done
 
 
-@pytest.mark.parametrize(("processes", "devices", "split"), [(2, 2, 2), (4, 1, 1)])
-def test_processes_do_what_one_does(alone, log, cache, workdir, processes, devices, split):
-    command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
-    command += (f"--config.mesh.model={split}",)
-    first, *others = ends(start_all(cache, *command, processes=processes, devices=devices))
+def check(alone, log, cache, workdir, ended) -> None:
+    """That four devices of several processes have done what one process did alone."""
+    first, *others = ended
     assert first[0] == 0, first[2]
     assert losses(workdir) == pytest.approx(losses(alone[0]), rel=1e-5)
     assert "4 x cpu" in first[2]
@@ -71,6 +84,20 @@ def test_processes_do_what_one_does(alone, log, cache, workdir, processes, devic
         "--config.mesh.model=1",
     )  # fmt: skip
     assert figures(first[1]) == judged.stdout
+
+
+def test_two_processes_with_a_split_table(alone, log, cache, workdir):
+    command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
+    command += ("--config.mesh.model=2",)
+    check(alone, log, cache, workdir, ends(start_all(cache, *command, processes=2, devices=2)))
+
+
+def test_four_processes_of_slurm_on_a_prepared_log(alone, log, cache, workdir, tmp_path):
+    folder = tmp_path / "prepared"
+    prepare = ("--mode=prepare", f"--config.data.path={log}", f"--output={folder}")
+    assert run(cache, *TINY, *prepare).returncode == 0
+    command = (*TINY, *PLAIN, f"--config.data.path={folder}", f"--workdir={workdir}")
+    check(alone, log, cache, workdir, ends(start_as_slurm_does(cache, *command, processes=4)))
 
 
 def test_a_signal_to_one_a_kill_of_another_and_other_numbers_of_processes(
