@@ -190,7 +190,7 @@ def define_flags():
         "coordinator",
         "",
         "with --distributed, HOST:PORT of the first process; left out, JAX finds it and the next "
-        "two on a TPU pod, under Slurm and Kubernetes",
+        "two on a TPU pod and under Slurm",
     )
     flags.DEFINE_integer("processes", 0, "with --distributed, how many there are", 0)
     flags.DEFINE_integer("process_id", -1, "with --distributed, this one's number, from 0", -1)

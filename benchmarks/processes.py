@@ -34,11 +34,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--json", help="a file for everything that was measured")
     options = parser.parse_args()
+    numbers = [int(number) for number in options.processes.split(",")]
+    if any(options.devices % number for number in numbers):
+        parser.error(f"--devices={options.devices} cannot be shared evenly by {options.processes}")
     found = {"machine": harness.machine(), "steps": options.steps, "runs": {}}
     lines = [", ".join(f"{key} {value}" for key, value in found["machine"].items()), ""]
     lines += ["| processes x devices | windows/s | loss differs by at most |", "|---|---|---|"]
     first = None
-    for processes in map(int, options.processes.split(",")):
+    for processes in numbers:
         print(f"{processes} processes", file=sys.stderr)
         points = run(processes, options.devices // processes, options.steps)
         losses = [point["loss"] for point in points]

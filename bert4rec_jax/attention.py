@@ -30,8 +30,8 @@ def attention(
         causal: whether to attend to the position itself and those before it, not to both sides:
             one bool for all rows, or bool [B]; None: no.
         asked: int32 [B, S], the positions that attend; None: all N.
-        keep: called with the probabilities [B, h, N, N], before dropout; a module's `sow`, which
-            does nothing unless the caller of `apply` asks for intermediates.
+        keep: called with the probabilities [B, h, N or S, N], before dropout; a module's `sow`,
+            which does nothing unless the caller of `apply` asks for intermediates.
 
     Returns:
         [B * N, d], or [B * S, d] with `asked`.

@@ -64,18 +64,22 @@ def run(
 
 
 def _run_with_others(values: flags.FlagValues, mode: Callable[[], None]) -> None:
-    """`mode()` as one of several processes; where it fails, this does not return."""
+    """`mode()` as one of several processes; where it fails, the process ends here.
+
+    Raises:
+        UserError: the mode is for one process.
+    """
     if values.mode not in ("train", "evaluate"):
         raise UserError(
             f"--distributed is for train and evaluate: start --mode={values.mode} alone"
         )
     from bert4rec_jax import hosts
 
-    hosts.join(values.coordinator, values.processes, values.process_id)
-
     def one_of_them():
+        hosts.join(values.coordinator, values.processes, values.process_id)
         try:
             mode()
+            hosts.wait_for_all()
         except UserError:
             raise
         except Exception:

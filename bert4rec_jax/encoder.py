@@ -40,8 +40,8 @@ class Encoder(nn.Module):
             are added to a position's (not in the paper, which has 0): MASK then starts from the
             items next to it instead of having to find them by attention.
         projection: whether a dense layer with GELU stands before the tied table (equation 7).
-            Without it an item's score is the product of its embedding and what the residual
-            connections have carried from the history's: rare items are learnt sooner.
+            Without it an item's score is the product of its embedding and, normalised, what the
+            residual connections have carried from those of the history.
         without: one of PARTS, for an ablation: no position embedding, and in the blocks no
             feed-forward network, LayerNorm or residual connections; "": nothing.
         dtype: of activations and matrix products; parameters, LayerNorm statistics, softmax and

@@ -12,6 +12,8 @@ import polars as pl
 
 from bert4rec_jax.errors import UserError
 
+LOCK = ".lock"  # in a folder that `only_writer` holds or has held
+
 
 class InUseError(UserError):
     """Another process writes to the folder."""
@@ -128,7 +130,7 @@ def only_writer(folder: Path, *, files: tuple[str, ...]) -> Iterator[None]:
         InUseError: another process holds it.
         OSError: the folder cannot be written to.
     """
-    lock = filelock.FileLock(folder / ".lock")
+    lock = filelock.FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:

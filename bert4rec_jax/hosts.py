@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ _PATIENCE = 300  # seconds for all to come; those of a large cluster do not star
 
 # Seconds that a process whose partner is gone leaves to its own error, if it has one, to be said.
 _GRACE = 3.0
-_PLACE = 128  # bytes that the address of the first process may take
+_PLACE = 512  # bytes that the address of the first process may take
 
 _watch: watch.Watch | None = None
 
@@ -31,7 +32,7 @@ def join(coordinator: str, processes: int, process: int) -> None:
 
     Args:
         coordinator: HOST:PORT of the first process; empty: JAX finds it, and the two numbers, on a
-            TPU pod, under Slurm, Open MPI or Kubernetes.
+            TPU pod and under Slurm.
         processes: how many there are; 0: found likewise.
         process: this one's number, from 0; -1: found likewise.
 
@@ -56,10 +57,11 @@ def join(coordinator: str, processes: int, process: int) -> None:
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"--distributed: JAX finds no other processes ({_first_line(error)}): give each "
-            "--coordinator=HOST:PORT, --processes=N and --process_id=I, or run on a TPU pod, under "
-            "Slurm or Kubernetes"
+            "--coordinator=HOST:PORT, --processes=N and --process_id=I, or run on a TPU pod or by "
+            "Slurm"
         ) from error
-    late.cancel()
+    finally:
+        late.cancel()
     if count() == 1:
         return
     if not is_first():
@@ -67,15 +69,22 @@ def join(coordinator: str, processes: int, process: int) -> None:
     _watch = watch.Watch(jax.process_index(), count(), _end_with_the_others)
     place = ""
     if is_first():
-        host = coordinator.rpartition(":")[0] or watch.address_of_this_machine()
+        host = coordinator.rpartition(":")[0].strip("[]") or watch.address_of_this_machine()
         place = _watch.open(host)
     place = _tell_all(place)
     if not is_first():
-        _watch.connect(place)
+        try:
+            _watch.connect(place)
+        except OSError as error:
+            raise UserError(
+                f"--distributed: the first process cannot be reached at {place.rpartition(':')[0]} "
+                f"({_first_line(error)}): give --coordinator with an address that all can reach, "
+                "and let them connect to any of its ports"
+            ) from error
 
 
 def leave(code: int) -> None:
-    """End of this process's part: it waits for the others, or with a code of failure ends at once.
+    """End of this process's part; with a code of failure, of the process.
 
     At the usual exit JAX would wait for all, who wait for this one.
     """
@@ -84,7 +93,6 @@ def leave(code: int) -> None:
         sys.stderr.flush()
         os._exit(code)
     if _watch is not None:
-        wait_for_all()
         _watch.close()
 
 
@@ -101,6 +109,17 @@ def wait_for_all() -> None:
     """Until every process is here."""
     if count() > 1:
         jax.block_until_ready(mesh.highest(np.zeros(1, np.int32)))
+
+
+def refuse_unequal(parts: Mapping[str, str], advice: str) -> None:
+    """UserError that names the first of `parts`, what it is -> text, that processes differ in."""
+    if count() == 1:
+        return
+    sums = np.array([zlib.crc32(text.encode()) >> 1 for text in parts.values()], np.int32)
+    highest, lowest = (np.asarray(mesh.highest(sign * sums)) * sign for sign in (1, -1))
+    for name, most, least in zip(parts, highest, lowest, strict=True):
+        if most != least:
+            raise UserError(f"the {count()} processes differ in the {name}: {advice}")
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ def train(
         settings.check_same_config(config.to_dict(), saved, workdir)
     if experiment is None:
         experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir))
+    _refuse_unlike(experiment)
     narration.say_what_is_read(experiment)
     judge = experiment.judge
     with contextlib.ExitStack() as held:
@@ -56,6 +57,7 @@ def train(
             held.enter_context(outputs.holding(workdir))
         except OSError as error:
             raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
+        outputs.refuse_unshared(workdir)
         if experiment.is_counted:
             outputs.write_config(config, workdir)
             outputs.write_catalogue(experiment, workdir)
@@ -113,8 +115,8 @@ def _train(
             stop=stop,
         )
     records.close()
-    if stop and int(state.step) < config.train.steps:
-        say(f"{stop.signal}: saved step {int(state.step)}; the same command resumes")
+    if stop.heeded:
+        say(f"{stop.heeded}: saved step {int(state.step)}; the same command resumes")
         return False
     outputs.report_run(experiment, *_restore_best(experiment, checkpoints), workdir)
     return not stop
@@ -145,6 +147,7 @@ def evaluate(
         overrides: settings given on the command line, by dotted name.
     """
     experiment = experiment_of(defaults, overrides, workdir)
+    _refuse_unlike(experiment)
     with contextlib.ExitStack() as held:
         # Only the holder writes: results of a checkpoint that a training has left behind meanwhile
         # must not take the place of its own.
@@ -170,6 +173,15 @@ def evaluate(
             experiment, *_restore_best(experiment, checkpoints), workdir, why_not=why_not
         )
         checkpoints.close()
+
+
+def _refuse_unlike(experiment: Experiment) -> None:
+    """UserError unless all processes of this run make the same of it."""
+    meta = experiment.meta()
+    for place in ("path", "cache", "verify"):  # of the same data on each machine
+        del meta["config"]["data"][place]
+    parts = {name: json.dumps(value, sort_keys=True) for name, value in meta.items()}
+    hosts.refuse_unequal(parts, "start all with the same settings, on the same data")
 
 
 def experiment_of(

@@ -16,9 +16,10 @@ import numpy as np
 from bert4rec_jax import hosts, provenance, shards
 from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue, sequences
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import html, report
 from bert4rec_jax.experiment import Experiment
-from bert4rec_jax.files import only_writer, replacing
+from bert4rec_jax.files import LOCK, only_writer, replacing
 
 # What only the process that holds a work directory writes there.
 _FILES = ("config.json", "items.parquet", "metrics.jsonl", "ranks.parquet", "results.json")
@@ -34,6 +35,13 @@ def holding(workdir: pathlib.Path) -> Iterator[None]:
         return
     with only_writer(workdir, files=_FILES):
         yield
+
+
+def refuse_unshared(workdir: pathlib.Path) -> None:
+    """UserError where a process does not see what the first one has made in `holding` it."""
+    hosts.wait_for_all()
+    if not (workdir / LOCK).exists():
+        raise UserError(f"{workdir} is not a folder that all processes see: choose a shared one")
 
 
 def report_run(

@@ -33,7 +33,7 @@ class Watch:
         self._process, self._processes, self._on_loss = process, processes, on_loss
         self.lost, self._done = threading.Event(), threading.Event()
         self._connections: dict[int, socket.socket] = {}
-        self._sending = threading.Lock()
+        self._sending, self._losing = threading.Lock(), threading.Lock()
 
     def open(self, host: str) -> str:
         """Of the first process: the place, HOST:PORT:PASSWORD, that the others `connect` to.
@@ -41,8 +41,12 @@ class Watch:
         Args:
             host: the address of this machine that they know.
         """
-        # "" listens on every address: which of them the others come by is not known here.
-        server = socket.create_server(("", 0), backlog=self._processes)
+        # Every address: which of them the others come by is not known here.
+        if socket.has_dualstack_ipv6():
+            server = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            server = socket.create_server(("", 0))
+        server.settimeout(SILENCE)
         password = secrets.token_hex(8)
         self._start(self._welcome, server, password)
         return f"{host}:{server.getsockname()[1]}:{password}"
@@ -61,19 +65,24 @@ class Watch:
 
     def _welcome(self, server: socket.socket, password: str) -> None:
         self._start(self._beat)
-        while len(self._connections) < self._processes - 1:
-            connection, _ = server.accept()
-            connection.settimeout(SILENCE)
-            lines = connection.makefile("r")
-            try:
-                said, _, number = lines.readline().strip().partition(" ")
-                if not hmac.compare_digest(said, password):
-                    raise ValueError("a stranger")
-                self._hold(int(number), connection, lines)
-            except (OSError, ValueError):
-                lines.close()
-                connection.close()
-        server.close()
+        missing = set(range(1, self._processes))
+        with server:
+            while missing:
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    return self._lose(min(missing))
+                connection.settimeout(SILENCE)
+                lines = connection.makefile("r", errors="replace")
+                try:
+                    said, _, number = lines.readline().strip().partition(" ")
+                    if not hmac.compare_digest(said.encode(), password.encode()):
+                        raise ValueError("a stranger")
+                    self._hold(int(number), connection, lines)
+                    missing.discard(int(number))
+                except (OSError, ValueError):
+                    lines.close()
+                    connection.close()
 
     def _hold(self, number: int, connection: socket.socket, lines) -> None:
         connection.settimeout(SILENCE)
@@ -88,9 +97,13 @@ class Watch:
                 if line.startswith("lost"):
                     number = int(line.split()[1])
                     break
-        if self._done.is_set() or self.lost.is_set():
-            return
-        self.lost.set()
+        self._lose(number)
+
+    def _lose(self, number: int) -> None:
+        with self._losing:
+            if self._done.is_set() or self.lost.is_set():
+                return
+            self.lost.set()
         self._send(f"lost {number}")
         self._on_loss(number)
 
@@ -114,5 +127,5 @@ def address_of_this_machine() -> str:
         try:
             probe.connect(("192.0.2.1", 9))  # an address for documentation: nobody's
             return probe.getsockname()[0]
-        except OSError:
-            return "127.0.0.1"
+        except OSError:  # no way out of this network
+            return socket.gethostname()

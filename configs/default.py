@@ -41,8 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.kernel_init = "bert"  # normal of 0.02 (modeling.py); or xavier, for small d
     # bert4rec: items on either side whose embeddings are added to a position's own; 0: the paper's
     config.model.neighbours = 0
-    # bert4rec: a dense layer with GELU before the tied table (equation 7); without it, rare items
-    # are learnt sooner
+    # bert4rec: a dense layer with GELU before the tied table (equation 7); else LayerNorm alone
     config.model.projection = True
     # bert4rec: what an ablation leaves out (Table 5): positions, feed_forward, layer_norm, residual
     config.model.without = ""

@@ -3,6 +3,7 @@
 import contextlib
 import queue
 import socket
+import time
 
 import pytest
 
@@ -30,6 +31,8 @@ def ends():
     place = first.open("127.0.0.1")
     for other in others:
         other.connect(place)
+    while len(first._connections) < len(others):
+        time.sleep(0.001)
     yield ends
     for end in ends:
         end.close()
@@ -67,8 +70,15 @@ def test_a_stranger_is_turned_away():
     first, other = End(0, 2), End(1, 2)
     host, port, _ = (place := first.open("127.0.0.1")).rsplit(":", 2)
     with socket.create_connection((host, int(port))) as stranger:
-        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.sendall("GÊT / HTTP/1.1\r\n\r\n".encode("latin-1"))
         assert stranger.recv(1) == b""
     other.connect(place)
     other.vanish()
+    assert first.told.get(timeout=20) == 1
+
+
+def test_who_never_comes_is_missed(monkeypatch):
+    monkeypatch.setattr(watch, "SILENCE", 0.2)
+    first = End(0, 2)
+    first.open("127.0.0.1")
     assert first.told.get(timeout=20) == 1

@@ -23,7 +23,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from bert4rec_jax.console import say
+from bert4rec_jax.console import is_silent, say
 from bert4rec_jax.errors import UserError
 
 TIMEOUT_SECONDS = 30  # without a byte
@@ -137,7 +137,7 @@ def _download(url: str, path: Path, source: Source) -> None:
 def _receive(response: http.client.HTTPResponse, file: IO[bytes], label: str) -> None:
     """Copies the body, with a bar on a terminal and a line for each tenth elsewhere."""
     total = int(response.headers.get("Content-Length", 0))
-    plain = not sys.stderr.isatty()
+    plain = not sys.stderr.isatty() or is_silent()
     received = tenths = 0
     with tqdm(desc=label, total=total or None, unit="B", unit_scale=True, disable=plain) as bar:
         while chunk := response.read(CHUNK_BYTES):

@@ -90,6 +90,10 @@ class Checkpoints:
                 "meta": ocp.JsonCheckpointHandler(),
             },
         )
+        hosts.refuse_unequal(
+            {"checkpoints that they find": str(self._manager.all_steps())},
+            f"{directory}: --workdir must be a folder that all of them see",
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -201,6 +205,12 @@ class Checkpoints:
             try:
                 found = read(step)
             except DamagedCheckpoint as error:
+                if hosts.count() > 1:
+                    # Perhaps this process alone has met it, and the others wait for it to read on.
+                    raise UserError(
+                        f"{error}: start the command once in one process, which goes back to the "
+                        "checkpoint before"
+                    ) from error
                 if self._read_only and self._is_going(step):
                     return self._first_whole(order, read)
                 passed[step] = error
@@ -223,12 +233,9 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> pathlib.Path:
         folder = self._directory.parent / "damaged"
-        place = folder / f"{step}-{len(list(folder.glob('*')))}"
-        hosts.wait_for_all()  # those that have not yet met the damage
-        if hosts.is_first():
-            folder.mkdir(exist_ok=True)
-            (self._directory / str(step)).rename(place)
-        hosts.wait_for_all()
+        folder.mkdir(exist_ok=True)
+        place = folder / f"{step}-{len(list(folder.iterdir()))}"
+        (self._directory / str(step)).rename(place)
         self._manager.reload()
         return place
 

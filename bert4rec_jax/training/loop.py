@@ -57,8 +57,11 @@ class Standing:
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a flag, so that a run stops between two steps.
 
-    A second signal takes its usual course. `signal` names what came, or is None.
+    A second signal takes its usual course. `signal` names what came, or is None; `heeded` what the
+    run has stopped for, the same in all processes of a run.
     """
+
+    heeded: str | None = None
 
     def __enter__(self) -> "StopRequest":
         self.signal: str | None = None
@@ -197,7 +200,7 @@ def fit(
 
     report(len(waiting))
     if stopping:
-        stop.signal = stop.signal or "signal to another process"
+        stop.heeded = stop.signal or "signal to another process"
         save(None)
     checkpoints.wait()
     progress.close()
