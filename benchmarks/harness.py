@@ -26,7 +26,7 @@ from bert4rec_jax import provenance
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
-# As configs/ml1m.py and configs/beauty.py have them.
+# The paper's, as configs/ml1m.py:paper and configs/beauty.py:paper have them.
 DATASETS = {
     "ml-1m": {
         "min_item_count": 5,
