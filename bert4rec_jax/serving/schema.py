@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from bert4rec_jax.errors import UserError
 
@@ -51,6 +51,11 @@ def _well_formed(history: list[str]) -> list[str]:
     return history
 
 
+def _whole(number: object) -> object:
+    # To JSON Schema, and so to who reads our description, 6.0 is an integer.
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -73,9 +78,11 @@ def request_model(limits: Limits, items: Sequence[str]) -> type[BaseModel]:
                 examples=[[list(items[:3])]],
             ),
         ]
-        k: Annotated[int, Field(ge=1, le=most, description="How many items for each history.")] = (
-            min(10, most)
-        )
+        k: Annotated[
+            int,
+            Field(ge=1, le=most, description="How many items for each history."),
+            BeforeValidator(_whole),
+        ] = min(10, most)
         exclude: Annotated[item_ids, Field(description="Item ids never to recommend.")] = []
         allow: Annotated[
             item_ids | None, Field(description="Recommend these item ids only; null: all.")

@@ -43,6 +43,8 @@ def test_one_history_and_many(client):
     ]
     assert results[0]["items"][0]["score"] == pytest.approx(wanted[0][0].score, rel=1e-5)
     alone = client.post("/recommend", json={"histories": [["i1", "i7"]], "k": 4}).json()
+    # An integer to JSON Schema.
+    assert client.post("/recommend", json={"histories": [["i1", "i7"]], "k": 4.0}).json() == alone
     assert items_of(alone["results"][0]) == items_of(results[0]) == items_of(results[2])
     assert results[0]["checkpoint"] == 0
     assert not results[0]["popular"]
@@ -107,6 +109,7 @@ def test_explaining_a_model_without_attention_is_refused():
         (json.dumps({"histories": [["i1"] * 13]}), 422, "histories.0: List"),
         ('{"histories": [[]], "k": 0}', 422, "k: Input should be greater than or equal to 1"),
         ('{"histories": [[]], "k": 6}', 422, "k: Input should be less than or equal to 5"),
+        ('{"histories": [[]], "k": 2.5}', 422, "k: Input should be a valid integer"),
         ('{"histories": [[]], "k": "3"}', 422, "k: Input should be a valid integer"),
         ('{"histories": [[]], "k": %s}' % ("9" * 400), 422, "k: "),
         ('{"histories": [[]], "k": NaN}', 422, "k: "),
