@@ -5,7 +5,7 @@
 Most used:
 
   python main.py
-      trains and evaluates on a generated log, in about a minute
+      trains and evaluates on a generated log, in two or three minutes
   python main.py --config=configs/ml1m.py --workdir=runs/ml1m
       the same on MovieLens-1M, which it downloads; stopped, the same command goes on
   python main.py --config=configs/custom.py --config.data.path=log.csv --workdir=runs/mine
