@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--axes=length,items,hidden,batch,devices] [--loss=LOSS]
         [--steps=5] [--json=FILE]
-    python benchmarks/scaling.py --shards=10000,100000,1000000,10000000 [--steps=2]
+    python benchmarks/scaling.py --shards=10000,100000,1000000,10000000 [--hidden=64] [--steps=2]
 
 One setting at a time is varied, from the base N = 200, 3,416 items, d = 64 (heads of 32), batches
 of 32 full windows of random items, one device, and the softmax over all items or another LOSS of
@@ -51,6 +51,7 @@ def main() -> None:
         default=8,
         help="GiB that --shards may take to run",
     )
+    parser.add_argument("--hidden", type=int, default=64, help="d, with --shards")
     parser.add_argument("--point", help=argparse.SUPPRESS)  # the child: settings as JSON
     options = parser.parse_args()
     if options.point:
@@ -94,6 +95,7 @@ def split_table(options: argparse.Namespace) -> None:
     for items in map(int, options.shards.split(",")):
         for model in (1, 2, 4):
             point = BASE | {"items": items, "model": model, "batch": 4}
+            point["hidden"] = options.hidden
             point["most_bytes"] = options.memory << 30
             print(f"{items} items over {model}", file=sys.stderr)
             one = _run(point, options)
