@@ -11,6 +11,11 @@ class UserError(ValueError):
     """
 
 
+def first_line(error: object) -> str:
+    """What an error of a library says, in one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 # How libraries name, in the text of errors of their own, what the operating system told them.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEXTS = {os.strerror(number): number for number in (*_FULL, errno.EROFS, errno.EACCES, errno.EIO)}

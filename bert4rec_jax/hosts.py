@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from bert4rec_jax import console, mesh, watch
-from bert4rec_jax.errors import UserError
+from bert4rec_jax.errors import UserError, first_line
 
 _PATIENCE = 300  # seconds for all to come; those of a large cluster do not start at once
 
@@ -56,7 +56,7 @@ def join(coordinator: str, processes: int, process: int) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"--distributed: JAX finds no other processes ({_first_line(error)}): give each "
+            f"--distributed: JAX finds no other processes ({first_line(error)}): give each "
             "--coordinator=HOST:PORT, --processes=N and --process_id=I, or run on a TPU pod or by "
             "Slurm"
         ) from error
@@ -78,7 +78,7 @@ def join(coordinator: str, processes: int, process: int) -> None:
         except OSError as error:
             raise UserError(
                 f"--distributed: the first process cannot be reached at {place.rpartition(':')[0]} "
-                f"({_first_line(error)}): give --coordinator with an address that all can reach, "
+                f"({first_line(error)}): give --coordinator with an address that all can reach, "
                 "and let them connect to any of its ports"
             ) from error
 
@@ -166,10 +166,6 @@ def _tell_all(text: str) -> str:
     letters = np.zeros(_PLACE, np.int32)
     letters[: len(text.encode())] = list(text.encode())
     return bytes(np.asarray(mesh.highest(letters)).astype(np.uint8)).rstrip(b"\0").decode()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Agreement:

@@ -178,8 +178,9 @@ def evaluate(
 def _refuse_unlike(experiment: Experiment) -> None:
     """UserError unless all processes of this run make the same of it."""
     meta = experiment.meta()
-    for place in ("path", "cache", "verify"):  # of the same data on each machine
-        del meta["config"]["data"][place]
+    for name in settings.PLACES:  # each machine has the same data in its own
+        section, key = name.split(".")
+        del meta["config"][section][key]
     parts = {name: json.dumps(value, sort_keys=True) for name, value in meta.items()}
     hosts.refuse_unequal(parts, "start all with the same settings, on the same data")
 

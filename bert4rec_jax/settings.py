@@ -100,8 +100,10 @@ _RULES = {
     "mesh.data": (_not_negative, "not negative (0: all devices)"),
 }
 
+# Where a machine has the data, and how it reads them.
+PLACES = ("data.path", "data.cache", "data.verify")
 # What may differ between the command that began a run and the one that goes on with it.
-_FREE = ("data.path", "data.cache", "data.verify", "eval", "mesh", "train.steps", "train.patience")
+_FREE = (*PLACES, "eval", "mesh", "train.steps", "train.patience")
 _FREE += ("train.log_every", "train.eval_every", "train.checkpoint_minutes", "train.max_skipped")
 
 

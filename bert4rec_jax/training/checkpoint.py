@@ -78,9 +78,8 @@ class Checkpoints:
         )
         self._directory, self._metric, self._read_only = directory, metric, read_only
         if not read_only:
-            with hosts.first_before_others():
-                if hosts.is_first():
-                    mend_metrics(directory)
+            with hosts.first_before_others():  # who find nothing left to mend
+                mend_metrics(directory)
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=options,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert4rec_jax.errors import UserError
+from bert4rec_jax.errors import UserError, first_line
 from bert4rec_jax.files import replacing
 from bert4rec_jax.shards import has_item_rows
 
@@ -82,8 +82,7 @@ def _hash(x: jax.Array) -> jax.Array:
 
 def damaged(checkpoint: pathlib.Path, reason: Any) -> DamagedCheckpoint:
     """The error to raise, with the first line of `reason`."""
-    text = (str(reason).strip() or type(reason).__name__).splitlines()[0]
-    return DamagedCheckpoint(f"{checkpoint} is damaged ({text[:200]})")
+    return DamagedCheckpoint(f"{checkpoint} is damaged ({first_line(reason)[:200]})")
 
 
 def sealed(meta: dict[str, Any]) -> dict[str, Any]:
