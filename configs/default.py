@@ -100,6 +100,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_size = 128  # users at once
 
     config.mesh = ml_collections.ConfigDict()
-    config.mesh.data = 0  # devices that share a batch; 0: all of this machine over mesh.model
+    config.mesh.data = 0  # devices that share a batch; 0: all there are over mesh.model
     config.mesh.model = 1  # devices that share the item table; more where one cannot hold it
     return config
