@@ -7,16 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert4rec_jax import shards
+from bert4rec_jax import initializers, shards
 from bert4rec_jax.attention import attention, pick_tokens
 from bert4rec_jax.dropout import dropout
-
-# BERT's initialiser: a normal of deviation 0.02 cut at two deviations (modeling.py, 371-373).
-_INIT = nn.initializers.truncated_normal(stddev=0.02)
-# 0.02 is BERT's, of width 768; Xavier's scale follows the width, and at d = 64 is larger. Training
-# on the generated log left its first plateau within 400 steps with it, and not with 0.02.
-KERNEL_INITS = {"bert": _INIT, "xavier": nn.initializers.xavier_uniform()}
-
 
 # What an ablation can leave out (Table 5).
 PARTS = ("positions", "feed_forward", "layer_norm", "residual")
@@ -35,7 +28,8 @@ class Encoder(nn.Module):
         feed_forward: inner width of the feed-forward network over d (paper: 4).
         dropout: rate on the embeddings and on every sublayer's output.
         attention_dropout: rate on the attention probabilities.
-        kernel_init: a key of KERNEL_INITS, for the dense kernels; embeddings are always "bert".
+        kernel_init: a key of `initializers.BY_NAME`, for the dense kernels; embeddings are always
+            "bert".
         neighbours: items on either side whose embeddings, each under a learnt weight per channel,
             are added to a position's (not in the paper, which has 0): MASK then starts from the
             items next to it instead of having to find them by attention.
@@ -64,10 +58,10 @@ class Encoder(nn.Module):
 
     def setup(self):
         rows = shards.rows_here(self.items)
-        self.item_embedding = self.param("item_embedding", _INIT, (rows, self.hidden))
-        self.mask_embedding = self.param("mask_embedding", _INIT, (self.hidden,))
+        self.item_embedding = self.param("item_embedding", initializers.BERT, (rows, self.hidden))
+        self.mask_embedding = self.param("mask_embedding", initializers.BERT, (self.hidden,))
         self.position_embedding = self.param(
-            "position_embedding", _INIT, (self.max_length, self.hidden)
+            "position_embedding", initializers.BERT, (self.max_length, self.hidden)
         )
         if self.neighbours:
             self.neighbour_weights = self.param(
@@ -235,7 +229,7 @@ def _normal_cdf(x):
 
 
 def _dense(features, kernel_init, dtype, name=None):
-    return nn.Dense(features, kernel_init=KERNEL_INITS[kernel_init], dtype=dtype, name=name)
+    return nn.Dense(features, kernel_init=initializers.BY_NAME[kernel_init], dtype=dtype, name=name)
 
 
 def _layer_norm(dtype, name=None):

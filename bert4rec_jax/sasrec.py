@@ -13,11 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert4rec_jax import shards
+from bert4rec_jax import initializers, shards
 from bert4rec_jax.attention import attention, pick_tokens
 from bert4rec_jax.dropout import dropout
-
-_INIT = nn.initializers.xavier_uniform()  # TensorFlow's default, which the original leaves in place
 
 
 class SASRec(nn.Module):
@@ -32,6 +30,9 @@ class SASRec(nn.Module):
         layers: blocks.  heads: a divisor of d (the original: 1).
         dropout: rate on the embeddings and within the feed-forward network.
         attention_dropout: rate on the attention probabilities (the original: the same one).
+        kernel_init: a key of `initializers.BY_NAME`, for kernels and embeddings. The original has
+            TensorFlow's default, "xavier", whose scale falls with the rows of a table: the items of
+            a large catalogue then start far smaller than the positions added to them.
         dtype: of activations and matrix products.
     """
 
@@ -42,20 +43,23 @@ class SASRec(nn.Module):
     heads: int = 1
     dropout: float = 0.2
     attention_dropout: float = 0.2
+    kernel_init: str = "xavier"
     dtype: Any = jnp.float32
 
     def setup(self):
+        init = initializers.BY_NAME[self.kernel_init]
         self.item_embedding = self.param(
-            "item_embedding", _INIT, (shards.rows_here(self.items), self.hidden)
+            "item_embedding", init, (shards.rows_here(self.items), self.hidden)
         )
         self.position_embedding = self.param(
-            "position_embedding", _INIT, (self.max_length, self.hidden)
+            "position_embedding", init, (self.max_length, self.hidden)
         )
         self.block = [
             Block(
                 heads=self.heads,
                 dropout=self.dropout,
                 attention_dropout=self.attention_dropout,
+                kernel_init=self.kernel_init,
                 dtype=self.dtype,
             )
             for _ in range(self.layers)
@@ -107,6 +111,7 @@ class Block(nn.Module):
     heads: int
     dropout: float
     attention_dropout: float
+    kernel_init: str
     dtype: Any
 
     @nn.compact
@@ -117,7 +122,8 @@ class Block(nn.Module):
             return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
 
         def dense(features, name):
-            return nn.Dense(features, kernel_init=_INIT, dtype=self.dtype, name=name)
+            init = initializers.BY_NAME[self.kernel_init]
+            return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)
 
         width = x.shape[-1]
         queries = _layer_norm(self.dtype, "attention_norm")(x)

@@ -14,7 +14,13 @@ _NEXT_ITEM = {
     "optimizer.weight_decay": 0.0,
     "train.batch_size": 128,
 }
-_SASREC = {**_NEXT_ITEM, "model.name": "sasrec", "model.heads": 1, "optimizer.b2": 0.98}
+_SASREC = {
+    **_NEXT_ITEM,
+    "model.name": "sasrec",
+    "model.heads": 1,
+    "model.kernel_init": "xavier",
+    "optimizer.b2": 0.98,
+}
 _GRU4REC = {**_NEXT_ITEM, "model.name": "gru4rec", "model.layers": 1}
 
 MODELS = {

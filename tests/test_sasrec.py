@@ -86,6 +86,14 @@ class TestSASRec(LeftToRight):
         assert np.abs(tree["item_embedding"]).max() <= bound
         np.testing.assert_allclose(np.std(tree["item_embedding"]), bound / np.sqrt(3), rtol=0.02)
 
+    def test_with_berts_initial_values_items_start_as_large_as_positions(self):
+        """A normal of 0.02 cut at two deviations, which leaves 0.02 * 0.8796, whatever the rows."""
+        model = SASRec(items=5000, max_length=LENGTH, kernel_init="bert")
+        tree = jax.jit(model.init)(jax.random.key(0), IDS, SEGMENTS, POSITIONS)["params"]
+        for table in ("item_embedding", "position_embedding"):
+            assert np.abs(tree[table]).max() <= 0.04
+            np.testing.assert_allclose(np.std(tree[table]), 0.02 * 0.8796, rtol=0.05)
+
     def test_the_last_place_of_a_full_window_never_learns(self, params):
         """Why the evaluator shows one item fewer than a window holds."""
         ids = np.arange(LENGTH, dtype=np.int32)[None] % ITEMS + 1
