@@ -1,23 +1,28 @@
-"""The paper's studies of one setting at a time: its Tables 4 and 5, Figures 3 and 4.
+"""The paper's studies of one setting at a time, and one of what our own recipe adds.
 
     python scripts/paper_tables.py STUDY [--dataset=ml-1m] [--data=FILE] [--steps=2000]
-        [--workdir=runs/paper] [--seed=0]
+        [--workdir=runs/paper] [--seed=0] [--only=d64,d128]
 
-STUDY is hidden, proportion, length, layers, heads or ablation, the data set ml-1m or beauty. Each
-variant is the paper's model (`configs/ml1m.py:cloze`) with that setting changed; all of a study are
-trained for --steps updates and go on where they were stopped; the table is printed, and written
-beside them. The paper trained far longer: what can be compared is the order of the variants.
+STUDY is hidden, proportion (the paper's Figures 3 and 4), length (Table 4), layers, heads or
+ablation (Table 5), the data set ml-1m or beauty. Each variant is the paper's model
+(`configs/ml1m.py:cloze`) with that setting changed. STUDY `recipe` changes a setting of our default
+config each.
+
+All of a study are trained for --steps updates and go on where they were stopped; --only trains
+some of them, say on one of several machines. The table of those that are finished is printed, and
+written beside them; `python scripts/results.py keep-study` keeps it. The paper trained far longer:
+what can be compared is the order of the variants.
 """
 
 import argparse
 import importlib
-import json
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from bert4rec_jax import allocator, cli
+from bert4rec_jax.evaluation import report
 
 CONFIGS = {"ml-1m": "ml1m", "beauty": "beauty"}
 
@@ -37,6 +42,21 @@ STUDIES = {
         "no LN": {"model.without": "layer_norm"},
         "no RC": {"model.without": "residual"},
         "no dropout": {"model.dropout": 0.0, "model.attention_dropout": 0.0},
+    },
+    "recipe": {
+        "default": {},
+        "no rows left to right": {"masking.left_to_right_rate": 0.0},
+        "half of the rows": {"masking.left_to_right_rate": 0.5},
+        "9 of 10 rows": {"masking.left_to_right_rate": 0.9},
+        "no neighbours": {"model.neighbours": 0},
+        "dense layer before the table": {"model.projection": True},
+        "LayerNorm alone": {"model.projection": False},
+        "last item alone in 1 of 11": {"masking.last_only_rate": 1 / 11},
+        "dropout .1": {"model.dropout": 0.1},
+        "dropout .3": {"model.dropout": 0.3},
+        "cosine": {"optimizer.schedule": "cosine"},
+        "kernels of .02": {"model.kernel_init": "bert"},
+        "no weight decay": {"optimizer.weight_decay": 0.0},
     },
 }
 LENGTHS = {"ml-1m": (10, 50, 100, 200, 400), "beauty": (10, 20, 30, 40, 50)}
@@ -70,33 +90,49 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/paper"))
+    parser.add_argument("--only", default="", help="folders of the variants to train, with commas")
     options = parser.parse_args()
+    made = configs(
+        options.study,
+        options.dataset,
+        data=options.data,
+        steps=options.steps,
+        seed=options.seed,
+    )
+    chosen = options.only.split(",") if options.only else list(made)
+    if unknown := set(chosen) - set(made):
+        parser.error(f"--only has {sorted(unknown)}; there are {', '.join(made)}")
     allocator.keep_freed_memory()
-    from bert4rec_jax import table
+    from bert4rec_jax import modes, table
 
     folder = options.workdir / f"{options.dataset}_{options.study}_{options.steps}"
-    table.make_table(configs(options), folder)
-    if not (folder / "table.json").exists():  # stopped on the way
+    table.make_table({name: made[name] for name in chosen}, folder)
+    finished = [name for name, config in made.items() if modes.is_finished(config, folder / name)]
+    if not finished:  # stopped on the way
         return
-    text = compare(json.loads((folder / "table.json").read_text()), options)
+    runs = {name: report.read_results(folder / name) for name in finished}
+    text = compare(options.study, options.dataset, runs)
     (folder / "study.md").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}")
 
 
-def configs(options: argparse.Namespace) -> dict:
-    """Variant, as a folder is called -> its config."""
+def configs(study: str, dataset: str, *, data: str, steps: int, seed: int) -> dict:
+    """Variant, as a folder is called -> its config.
+
+    Variants that say what the data set's config says already are left out, but for the default.
+    """
     made = {}
-    for variant, settings in STUDIES[options.study].items():
-        if (
-            options.study == "length"
-            and settings["model.max_length"] not in LENGTHS[options.dataset]
-        ):
+    module = importlib.import_module(f"configs.{CONFIGS[dataset]}")
+    recipe = "bert4rec" if study == "recipe" else "cloze"
+    for variant, settings in STUDIES[study].items():
+        if study == "length" and settings["model.max_length"] not in LENGTHS[dataset]:
             continue
-        module = importlib.import_module(f"configs.{CONFIGS[options.dataset]}")
-        config = module.get_config("cloze")
-        config.data.path, config.seed = options.data, options.seed
-        config.train.steps = options.steps
-        config.train.eval_every = max(1, options.steps // 8)
+        config = module.get_config(recipe)
+        if study == "recipe" and settings and _has(config, settings):
+            continue
+        config.data.path, config.seed = data, seed
+        config.train.steps = steps
+        config.train.eval_every = max(1, steps // 8)
         # The budget is rho N, and windows overlap as much as before, as the original's scripts do.
         overlap = config.masking.stride / config.model.max_length
         config.update_from_flattened_dict(settings)
@@ -107,26 +143,37 @@ def configs(options: argparse.Namespace) -> dict:
     return made
 
 
+def _has(config, settings: dict) -> bool:
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict(settings)
+    return changed == config
+
+
 def folder_of(variant: str) -> str:
     return variant.replace(" = ", "").replace(" ", "_")
 
 
-def compare(table: dict, options: argparse.Namespace) -> str:
-    """Markdown: a row a variant, ours beside the paper's."""
+def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
+    """Markdown: a row a variant, ours beside the paper's.
+
+    Args:
+        runs: variant, as its folder is called -> the parts of its results.json.
+    """
+    trained = next(iter(runs.values()))["train"]
     lines = [
-        f"{options.dataset}, {options.study}, {options.steps:,} updates, seed {options.seed}; "
+        f"{dataset}, {study}: {trained['steps']:,} updates, seed {trained['seed']}; "
         "popularity_100 and full on test, the paper's of popularity_100.",
         "",
         "| | HR@10 | NDCG@10 | 95% interval | full NDCG@10 | the paper's NDCG@10 | minutes |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for variant in STUDIES[options.study]:
-        one = table["models"].get(folder_of(variant))
+    for variant in STUDIES[study]:
+        one = runs.get(folder_of(variant))
         if one is None:
             continue
         sampled, whole = one["test"]["popularity_100"], one["test"]["full"]
         low, high = one["test_interval"]["popularity_100"]["NDCG@10"]
-        paper = PAPER[options.dataset].get(variant)
+        paper = None if study == "recipe" else PAPER[dataset].get(variant)
         lines.append(
             f"| {variant} | {sampled['HR@10']:.4f} | {sampled['NDCG@10']:.4f} "
             f"| {low:.4f} .. {high:.4f} | {whole['NDCG@10']:.4f} "

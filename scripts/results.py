@@ -1,10 +1,12 @@
 """Keep a finished run in results/, and make the tables there from all that is kept.
 
     python scripts/results.py keep WORKDIR NAME     ->  results/NAME.json
+    python scripts/results.py keep-study FOLDER     ->  results/studies/FOLDER/VARIANT.json
     python scripts/results.py tables                ->  results/README.md
 
 NAME is DATASET_RECIPE_seedN: runs of one recipe that differ in the seed are one row of the tables,
-their mean and standard deviation. Nothing in results/ is written by hand.
+their mean and standard deviation. FOLDER is what scripts/paper_tables.py made, DATASET_STUDY_STEPS.
+Nothing in results/ is written by hand.
 """
 
 import argparse
@@ -15,6 +17,9 @@ import statistics
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import paper_tables  # beside this file
 
 from bert4rec_jax import provenance
 from bert4rec_jax.evaluation import published, report
@@ -26,15 +31,38 @@ COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "N
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
 CURVE = ("full/NDCG@10", "full/HR@10", "popularity_100/NDCG@10", "popularity_100/HR@10")
 
-# Best published figures on the same files: what is ranked -> (who, {metric: value}).
+# Best published figures on the same files: data set -> (who, protocol, {metric: value}).
 BEST = {
     "ml-1m": [
-        ("best BERT4Rec: RecTools, HR; ALBERT4Rec, NDCG", {"HR@10": 0.2921, "NDCG@10": 0.1656}),
-        ("best of ids alone: SASRec+ 3000", {"HR@10": 0.3159, "NDCG@10": 0.1857}),
+        (
+            "best BERT4Rec, among 100: BERT4Rec_AC, d = 128 §",
+            "popularity_100",
+            {"HR@10": 0.6948, "NDCG@10": 0.4900, "MRR": 0.4370},
+        ),
+        (
+            "best BERT4Rec, full: RecTools, HR; ALBERT4Rec, NDCG §",
+            "full",
+            {"HR@10": 0.2921, "NDCG@10": 0.1656},
+        ),
+        ("best of ids alone: SASRec+ 3000", "full", {"HR@10": 0.3159, "NDCG@10": 0.1857}),
     ],
     "beauty": [
-        ("best BERT4Rec: RecTools", {"HR@10": 0.0434, "NDCG@10": 0.0242}),
-        ("best of ids alone: RecTools SASRec", {"HR@10": 0.0595, "NDCG@10": 0.0359}),
+        (
+            "best BERT4Rec, among 100: BERT4Rec_AC §",
+            "popularity_100",
+            {"HR@10": 0.3123, "NDCG@10": 0.1913},
+        ),
+        (
+            "best BERT4Rec, full: RecTools, d = 256 §",
+            "full",
+            {"HR@10": 0.0434, "NDCG@10": 0.0242},
+        ),
+        ("best of training items alone: SASRec+", "full", {"HR@10": 0.0533, "NDCG@10": 0.0327}),
+        (
+            "best of ids alone: RecTools SASRec, d = 256 §",
+            "full",
+            {"HR@10": 0.0595, "NDCG@10": 0.0359},
+        ),
     ],
 }
 
@@ -48,13 +76,25 @@ def main() -> None:
     one.add_argument("workdir", type=pathlib.Path)
     one.add_argument("name", help="DATASET_RECIPE_seedN")
     one.add_argument("--commit", help="that trained it, if its results.json does not say so")
+    study = commands.add_parser("keep-study")
+    study.add_argument("folder", type=pathlib.Path)
     commands.add_parser("tables")
     options = parser.parse_args()
     if options.command == "keep":
         keep(options.workdir, RESULTS / f"{options.name}.json", commit=options.commit)
+    elif options.command == "keep-study":
+        for path in sorted(options.folder.glob("*/results.json")):
+            kept = RESULTS / "studies" / options.folder.name / f"{path.parent.name}.json"
+            keep(path.parent, kept)
     else:
-        runs = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
-        (RESULTS / "README.md").write_text(tables(runs), encoding="utf-8")
+        studies = {path.name: _read(path) for path in sorted((RESULTS / "studies").glob("*"))}
+        text = tables(_read(RESULTS), studies)
+        (RESULTS / "README.md").write_text(text, encoding="utf-8")
+
+
+def _read(folder: pathlib.Path) -> dict[str, dict]:
+    """Name -> what `keep` wrote there."""
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
 def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None) -> None:
@@ -66,7 +106,7 @@ def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None
     if commit:
         kept["train"] = provenance.machine() | kept["train"] | {"commit": commit}
     kept |= {"config": config, "curve": curve(workdir, config["train"]["batch_size"])}
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
@@ -87,17 +127,22 @@ def curve(workdir: pathlib.Path, batch_size: int) -> list[dict[str, float]]:
     ]
 
 
-def tables(runs: dict[str, dict]) -> str:
+def tables(runs: dict[str, dict], studies: dict[str, dict[str, dict]]) -> str:
     """results/README.md: for each data set the test figures, and how the trainings went.
 
     Args:
         runs: name -> what `keep` wrote.
+        studies: folder, DATASET_STUDY_STEPS -> variant -> what `keep` wrote.
     """
     parts = [
         "# Results",
         "Made by `python scripts/results.py tables` from the files beside it; each holds a run's "
         "config, commit, machine, intervals and learning curve. Test figures of the checkpoint "
-        "that validation chose; ± is the standard deviation over seeds.",
+        "that validation chose; ± is the standard deviation over seeds. Minutes are of training, "
+        "on so many cores.",
+        "§ trained on the validation items too (most of them, where others chose a checkpoint by "
+        "the rest), as the paper's own code does: ours for the number of updates that validation "
+        "chose in the run without them.",
     ]
     for dataset in dict.fromkeys(name.partition("_")[0] for name in sorted(runs)):
         recipes: dict[str, list[dict]] = {}
@@ -106,6 +151,11 @@ def tables(runs: dict[str, dict]) -> str:
                 recipe = re.sub(r"_seed\d+$", "", name.partition("_")[2])
                 recipes.setdefault(recipe, []).append(runs[name])
         parts += [f"## {dataset}", _test_table(dataset, recipes), _curves(recipes)]
+    if studies:
+        parts += ["## Studies", "By `python scripts/paper_tables.py`."]
+    for folder, variants in studies.items():
+        dataset, study, _ = folder.split("_")
+        parts.append(paper_tables.compare(study, dataset, variants))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -116,19 +166,31 @@ def _test_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
     order = sorted(recipes, key=lambda r: _mean(recipes[r], "full", "NDCG@10"))
     for recipe in order:
         kept = recipes[recipe]
+        name = f"{recipe} §" if _on_valid(kept[0]) else recipe
         figures = [_spread([run["test"][p][m] for run in kept]) for p, m in COLUMNS]
         steps = ", ".join(sorted({f"{run['train']['steps']:,}" for run in kept}))
-        minutes = [run["train"]["seconds"] / 60 for run in kept if "seconds" in run["train"]]
-        took = f"{statistics.mean(minutes):.0f}" if minutes else ""
-        lines.append(_row([recipe, str(len(kept)), *figures, steps, took]))
+        lines.append(_row([name, str(len(kept)), *figures, steps, _minutes(kept)]))
     paper = published.published_metrics(dataset, "bert4rec")
     if paper:
         cells = [_figure(paper[m]) if p == published.PROTOCOL else "" for p, m in COLUMNS]
-        lines.append(_row(["the paper's BERT4Rec", "", *cells, "", ""]))
-    for name, figures in BEST.get(dataset, []):
-        cells = [_figure(figures[m]) if p == "full" else "" for p, m in COLUMNS]
+        lines.append(_row(["the paper's BERT4Rec §", "", *cells, "", ""]))
+    for name, protocol, best in BEST.get(dataset, []):
+        cells = [_figure(best[m]) if p == protocol and m in best else "" for p, m in COLUMNS]
         lines.append(_row([name, "", *cells, "", ""]))
     return "\n".join(lines)
+
+
+def _on_valid(run: dict) -> bool:
+    return run.get("config", {}).get("data", {}).get("train_on_valid", False)
+
+
+def _minutes(kept: list[dict]) -> str:
+    """Their mean, for each number of cores: "46 on 2"."""
+    by_cores: dict[int, list[float]] = {}
+    for run in kept:
+        if "seconds" in run["train"]:
+            by_cores.setdefault(run["train"]["cores"], []).append(run["train"]["seconds"] / 60)
+    return ", ".join(f"{statistics.mean(m):.0f} on {cores}" for cores, m in by_cores.items())
 
 
 def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:
@@ -136,7 +198,7 @@ def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:
     lines = []
     for recipe, kept in recipes.items():
         found = [p for p in kept[0].get("curve", []) if "full/NDCG@10" in p]
-        if not found:
+        if not found or _on_valid(kept[0]):  # else it is no validation
             continue
         step = max(1, -(-len(found) // points))
         chosen = found[::-1][::step][::-1]  # the last one among them

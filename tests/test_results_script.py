@@ -10,12 +10,12 @@ def script(load_script):
     return load_script("results")
 
 
-def run(ndcg, *, seconds=600.0):
+def run(ndcg, *, seconds=600.0, cores=2):
     sampled = dict.fromkeys(("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"), 0.5)
     return {
         "dataset": {"name": "ml-1m"},
         "model": {"name": "bert4rec"},
-        "train": {"steps": 4000, "seconds": seconds, "commit": "abc"},
+        "train": {"steps": 4000, "seconds": seconds, "cores": cores, "seed": 0},
         "test": {"popularity_100": sampled, "full": {"HR@10": 2 * ndcg, "NDCG@10": ndcg}},
     }
 
@@ -26,11 +26,11 @@ def test_seeds_of_one_recipe_are_one_row_and_the_best_stands_last_of_ours(script
         "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0),
         "ml-1m_caser_seed0": run(0.125),
     }
-    rows = [line for line in script.tables(runs).splitlines() if line.startswith("|")]
+    rows = [line for line in script.tables(runs, {}).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [row[0] for row in cells[2:5]] == ["caser", "bert4rec", "the paper's BERT4Rec"]
+    assert [row[0] for row in cells[2:5]] == ["caser", "bert4rec", "the paper's BERT4Rec §"]
     # Mean and standard deviation (of two: their distance over the root of two), mean minutes.
-    assert cells[3][-4:] == [".3400 ± .0283", ".1700 ± .0141", "4,000", "15"]
+    assert cells[3][-4:] == [".3400 ± .0283", ".1700 ± .0141", "4,000", "15 on 2"]
     assert cells[2][1:3] == ["1", ".5000"]
     assert cells[4][2] == ".2863"
 
@@ -49,4 +49,36 @@ def test_what_is_kept_has_the_learning_curve_and_no_path_of_the_machine(script, 
     kept = json.loads((tmp_path / "out" / "kept.json").read_text())
     assert kept["curve"] == [{"step": 100, "rows": 3200, "minutes": 1.23, "full/NDCG@10": 0.1}]
     assert kept["config"]["data"] == {"path": "", "cache": ""}
-    assert kept["train"]["commit"] == "abc"
+    assert kept["train"]["seed"] == 0
+
+
+def test_minutes_on_other_cores_are_not_averaged_together(script):
+    runs = {
+        "ml-1m_bert4rec_seed0": run(0.16, cores=2),
+        "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0, cores=1),
+    }
+    assert "| 10 on 2, 20 on 1 |" in script.tables(runs, {})
+
+
+def test_training_on_validation_items_is_said_and_has_no_validation_curve(script):
+    curve = [{"step": 100, "rows": 3200, "minutes": 1.2, "full/NDCG@10": 0.1}]
+    honest = run(0.16) | {"curve": curve}
+    other = run(0.18) | {"curve": curve, "config": {"data": {"train_on_valid": True}}}
+    text = script.tables({"ml-1m_a_seed0": honest, "ml-1m_b_seed0": other}, {})
+    assert "| b § | 1 |" in text
+    assert "| a | 1 |" in text
+    assert "a, validation:" in text
+    assert "b, validation:" not in text
+
+
+def test_a_study_is_a_table_beside_the_papers_figures(script):
+    interval = {"popularity_100": {"NDCG@10": [0.48, 0.52]}}
+    study = {name: run(0.1) | {"test_interval": interval} for name in ("default", "no_PE", "no_LN")}
+    text = script.tables({}, {"ml-1m_ablation_2000": study})
+    assert "ml-1m, ablation: 4,000 updates, seed 0" in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert [(row[0], row[5]) for row in rows[1:]] == [
+        ("| default", "0.4759"),
+        ("| no PE", "0.2155"),
+        ("| no LN", "0.4334"),
+    ]
