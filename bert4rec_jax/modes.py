@@ -98,7 +98,7 @@ def _train(
 
     run_step = narration.announce_first(experiment.run_step(), started)
     records = Records(workdir, step=int(state.step)) if hosts.is_first() else NoRecords()
-    options = config.train.to_dict()
+    options = config.train.to_dict() | {"patience": _patience(config)}
     with StopRequest() as stop:
         state = fit(
             state,
@@ -217,6 +217,11 @@ def saved_config(
     return config
 
 
+def _patience(config: ml_collections.ConfigDict) -> int:
+    """0, never to stop, where validation is on training items and says nothing."""
+    return 0 if config.data.train_on_valid else config.train.patience
+
+
 def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any, dict[str, Any]]:
     """The parameters to be judged, and the "train" part of results.json."""
     latest, meta = checkpoints.latest_meta()
@@ -228,7 +233,8 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
     if latest >= experiment.config.train.steps:
         end = "steps"
     else:
-        end = "patience" if 0 < experiment.config.train.patience <= standing.stale else "unfinished"
+        patience = _patience(experiment.config)
+        end = "patience" if 0 < patience <= standing.stale else "unfinished"
     train_part = {
         "steps": latest,
         "end": end,
