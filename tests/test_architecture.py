@@ -33,8 +33,8 @@ NEIGHBOURS = {  # leaves that need a leaf
     "next_item": {"masking"},
     "mixture": {"masking", "next_item"},
     "attention": {"dropout"},
-    "encoder": {"attention", "dropout", "shards"},
-    "sasrec": {"attention", "dropout", "shards"},
+    "encoder": {"attention", "dropout", "initializers", "shards"},
+    "sasrec": {"attention", "dropout", "initializers", "shards"},
     "gru4rec": {"dropout", "shards"},
     "caser": {"dropout", "shards"},
 }
