@@ -2,10 +2,10 @@
 
     python main.py --config=configs/ml1m.py
 
-gave, at commit c2af08b with seed 0 (model.projection=False on its command line) in 52 minutes on
-one of 2 CPU cores, popularity_100 HR@10 .7131 and NDCG@10 .5065, full HR@10 .3402 and NDCG@10
-.1987 (results/README.md has the learning curve). The paper: popularity_100 .6970 and .4818.
-Validation was .1960 after 17,000 updates, .1974 after all 20,000.
+gave, at commit c2af08b (model.projection=False on its command line) in 52 and 59 minutes on one of
+2 CPU cores, popularity_100 HR@10 .7130 and NDCG@10 .5055, full HR@10 .3363 and NDCG@10 .1958, the
+mean of seeds 0 and 1 (results/README.md has the learning curve). The paper: popularity_100 .6970
+and .4818. Validation was .1960 after 17,000 updates of seed 0, .1974 after all 20,000.
 
 `configs/ml1m.py:NAME` is another model with its own settings; configs/baselines.py has the names.
 `configs/ml1m.py:cloze` is the paper's model and task, with what makes training fast at this width:
