@@ -33,9 +33,9 @@ _BEYOND = {
     "optimizer.bias_correction": True,
     "train.batch_size": 128,
 }
-# Most items are seen once or twice an epoch of 326 updates. With SASRec's b2 of .98 Adam forgets
-# their gradients between, and moves them a fraction as far: full NDCG@10 of .0336 on validation
-# after 2,500 updates, .0368 with .999 (commit c2af08b, these settings).
+# Most items are seen twice an epoch of 326 updates or less. With SASRec's b2 of .98 Adam forgets
+# their gradients between: full NDCG@10 of .0336 on validation after 2,500 updates, .0368 with .999
+# (at commit c2af08b; results/ has both runs and their settings).
 _SASREC = {
     "model.dropout": 0.1,
     "model.attention_dropout": 0.1,

@@ -46,8 +46,8 @@ STUDIES = {
     "recipe": {
         "default": {},
         "no rows left to right": {"masking.left_to_right_rate": 0.0},
-        "half of the rows": {"masking.left_to_right_rate": 0.5},
-        "9 of 10 rows": {"masking.left_to_right_rate": 0.9},
+        "half of the rows left to right": {"masking.left_to_right_rate": 0.5},
+        "9 of 10 rows left to right": {"masking.left_to_right_rate": 0.9},
         "no neighbours": {"model.neighbours": 0},
         "dense layer before the table": {"model.projection": True},
         "LayerNorm alone": {"model.projection": False},
@@ -56,6 +56,7 @@ STUDIES = {
         "dropout .3": {"model.dropout": 0.3},
         "cosine": {"optimizer.schedule": "cosine"},
         "kernels of .02": {"model.kernel_init": "bert"},
+        "Xavier's kernels": {"model.kernel_init": "xavier"},
         "no weight decay": {"optimizer.weight_decay": 0.0},
     },
 }
@@ -150,7 +151,7 @@ def _has(config, settings: dict) -> bool:
 
 
 def folder_of(variant: str) -> str:
-    return variant.replace(" = ", "").replace(" ", "_")
+    return variant.replace(" = ", "").replace(" ", "_").replace("'", "")
 
 
 def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:

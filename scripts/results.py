@@ -140,9 +140,8 @@ def tables(runs: dict[str, dict], studies: dict[str, dict[str, dict]]) -> str:
         "config, commit, machine, intervals and learning curve. Test figures of the checkpoint "
         "that validation chose; ± is the standard deviation over seeds. Minutes are of training, "
         "on so many cores.",
-        "§ trained on the validation items too (most of them, where others chose a checkpoint by "
-        "the rest), as the paper's own code does: ours for the number of updates that validation "
-        "chose in the run without them.",
+        "§ trained on the validation items too, as the paper's own code does (of all users but "
+        "those that chose the checkpoint, where one was chosen).",
     ]
     for dataset in dict.fromkeys(name.partition("_")[0] for name in sorted(runs)):
         recipes: dict[str, list[dict]] = {}

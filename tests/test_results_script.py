@@ -15,7 +15,7 @@ def run(ndcg, *, seconds=600.0, cores=2):
     return {
         "dataset": {"name": "ml-1m"},
         "model": {"name": "bert4rec"},
-        "train": {"steps": 4000, "seconds": seconds, "cores": cores, "seed": 0},
+        "train": {"steps": 4000, "seconds": seconds, "cores": cores, "seed": 0, "commit": "abc"},
         "test": {"popularity_100": sampled, "full": {"HR@10": 2 * ndcg, "NDCG@10": ndcg}},
     }
 
@@ -49,7 +49,7 @@ def test_what_is_kept_has_the_learning_curve_and_no_path_of_the_machine(script, 
     kept = json.loads((tmp_path / "out" / "kept.json").read_text())
     assert kept["curve"] == [{"step": 100, "rows": 3200, "minutes": 1.23, "full/NDCG@10": 0.1}]
     assert kept["config"]["data"] == {"path": "", "cache": ""}
-    assert kept["train"]["seed"] == 0
+    assert kept["train"]["commit"] == "abc"
 
 
 def test_minutes_on_other_cores_are_not_averaged_together(script):
