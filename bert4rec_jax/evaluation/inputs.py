@@ -1,14 +1,35 @@
 """What a user is judged on, as fixed-shape arrays: the model's input and the items already seen."""
 
 import math
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from bert4rec_jax.data.sequences import Sequences
 
-# Inputs come in this many widths, N / 8, N / 4, ...: a batch of like lengths is computed at the
-# narrowest that holds it, and every width is compiled once.
-WIDTHS = 8
+
+class Widths(NamedTuple):
+    """In how many shapes batches come; every one is compiled once.
+
+    Attributes:
+        inputs: so many widths up to N: with 8 of them N / 8, N / 4, ...; a batch of like lengths is
+            computed at the narrowest that holds it.
+        growth: the width of seen items is a power of it.
+    """
+
+    inputs: int
+    growth: int
+
+
+CPU_WIDTHS = Widths(inputs=8, growth=4)
+# To compile a program takes seconds there, and to compute the padding next to nothing.
+ACCELERATOR_WIDTHS = Widths(inputs=2, growth=16)
+
+
+def widths_here() -> Widths:
+    """Those for this process's devices."""
+    return CPU_WIDTHS if jax.default_backend() == "cpu" else ACCELERATOR_WIDTHS
 
 
 def model_inputs(
@@ -40,8 +61,9 @@ def model_inputs(
 
 
 def input_widths(ends: np.ndarray, *, max_length: int, append_mask: bool) -> np.ndarray:
-    """The narrowest of the WIDTHS widths that holds each input of `model_inputs`: int [B]."""
-    widths = np.unique(-(-max_length * np.arange(1, WIDTHS + 1) // WIDTHS))
+    """The narrowest of the widths here that holds each input of `model_inputs`: int [B]."""
+    count = widths_here().inputs
+    widths = np.unique(-(-max_length * np.arange(1, count + 1) // count))
     lengths = np.minimum(ends, max_length - append_mask) + append_mask
     return widths[np.searchsorted(widths, lengths)]
 
@@ -76,11 +98,12 @@ class SeenItems:
     def before(self, users: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """The users' distinct items among their first `ends`: int32 ids [B, W], zeros anywhere.
 
-        W is a power of four that holds the longest of these users' histories: narrow where they
-        come in the order of `counts`, and of so few shapes that little is compiled.
+        W is a power of `Widths.growth` that holds the longest of these users' histories: narrow
+        where they come in the order of `counts`, and of so few shapes that little is compiled.
         """
         starts, counts = self._offsets[users], self._counts[users]
-        width = 4 ** math.ceil(math.log(max(counts.max(), 1), 4))
+        growth = widths_here().growth
+        width = growth ** math.ceil(math.log(max(counts.max(), 1), growth))
         first = _ragged(self._first, starts, counts, width)
         return np.where(first < ends[:, None], _ragged(self._items, starts, counts, width), 0)
 

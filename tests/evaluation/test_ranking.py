@@ -8,7 +8,7 @@ import pytest
 from bert4rec_jax import mesh
 from bert4rec_jax.data.sequences import Cases
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation import ranking, scorers
+from bert4rec_jax.evaluation import inputs, ranking, scorers
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.ranking import PROTOCOLS, Ranker
 from bert4rec_jax.evaluation.scorers import Scorer
@@ -94,7 +94,9 @@ SCORERS = {
 @pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
 @pytest.mark.parametrize("kind", ROWS)
 @pytest.mark.parametrize("users", [1, 23])
-def test_ranks_equal_those_of_the_loops(kind, users, scorer):
+@pytest.mark.parametrize("widths", [inputs.CPU_WIDTHS, inputs.ACCELERATOR_WIDTHS])
+def test_ranks_equal_those_of_the_loops(kind, users, scorer, widths, monkeypatch):
+    monkeypatch.setattr(inputs, "widths_here", lambda: widths)
     rng = np.random.default_rng(users)
     sequences = reference.random_log(rng, users=users, items=30, longest=12)
     cases = reference.last_items(sequences)
