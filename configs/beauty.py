@@ -17,32 +17,31 @@ import ml_collections
 
 from configs import baselines, default
 
-_STEPS = {"bert4rec": 8_000, "cloze": 16_000, "sasrec_bce": 8_000}
-# Beyond the paper, as in configs/ml1m.py; and since most items are rare, nearly all rows are read
-# left to right, where every item is asked for, and few are masked. Small kernels at first, so that
-# a position is what its items' embeddings say.
+_STEPS = {
+    "bert4rec": 8_000,
+    "cloze": 16_000,
+    "sasrec_bce": 16_000,
+    "gru4rec": 16_000,
+    "sasrec": 4_000,
+}
+_EVAL_EVERY = {"cloze": 1000, "sasrec_bce": 1000, "gru4rec": 1000, "sasrec": 250}
+# Beyond the paper. Most items are rare: nearly all rows are read left to right, where every item is
+# asked for, and few are masked; small kernels at first, so that a position is what its items'
+# embeddings say.
 _BEYOND = {
+    **baselines.BEYOND,
     "model.dropout": 0.35,
     "model.kernel_init": "bert",
-    "model.neighbours": 5,
-    "model.projection": False,
     "masking.proportion": 0.15,
     "masking.budget": 8,
-    "masking.last_only_rate": 0.2,
     "masking.left_to_right_rate": 0.9,
-    "optimizer.bias_correction": True,
     "train.batch_size": 128,
 }
-# Most items are seen twice an epoch of 326 updates or less. With SASRec's b2 of .98 Adam forgets
-# their gradients between: full NDCG@10 of .0336 on validation after 2,500 updates, .0368 with .999
-# (at commit c2af08b; results/ has both runs and their settings).
 _SASREC = {
     "model.dropout": 0.1,
     "model.attention_dropout": 0.1,
     "model.kernel_init": "bert",
-    "optimizer.b2": 0.999,
 }
-_EVAL_EVERY = {"bert4rec": 500, "cloze": 1000}
 
 
 def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
@@ -57,8 +56,8 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
         return config
     config.model.kernel_init = "xavier"
     config.optimizer.learning_rate = 1e-3
-    config.train.steps = _STEPS.get(model, 4_000)
-    config.train.eval_every = _EVAL_EVERY.get(model, 250)
+    config.train.steps = _STEPS.get(model, 8_000)
+    config.train.eval_every = _EVAL_EVERY.get(model, 500)
     if model == "bert4rec":
         config.update_from_flattened_dict(_BEYOND)
     config = baselines.apply(config, model)

@@ -161,12 +161,17 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
         runs: variant, as its folder is called -> the parts of its results.json.
     """
     trained = next(iter(runs.values()))["train"]
+    paper = {} if study == "recipe" else PAPER[dataset]
+    header = ["", "HR@10", "NDCG@10", "95% interval", "full NDCG@10"]
+    header += ["the paper's NDCG@10"] * any(variant in paper for variant in STUDIES[study])
+    header += ["minutes"]
     lines = [
         f"{dataset}, {study}: {trained['steps']:,} updates, seed {trained['seed']}; "
-        "popularity_100 and full on test, the paper's of popularity_100.",
+        "popularity_100 and full on test"
+        + (", the paper's of popularity_100." if "the paper's NDCG@10" in header else "."),
         "",
-        "| | HR@10 | NDCG@10 | 95% interval | full NDCG@10 | the paper's NDCG@10 | minutes |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        _row(header),
+        "|---|" + "---:|" * (len(header) - 1),
     ]
     for variant in STUDIES[study]:
         one = runs.get(folder_of(variant))
@@ -174,13 +179,21 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
             continue
         sampled, whole = one["test"]["popularity_100"], one["test"]["full"]
         low, high = one["test_interval"]["popularity_100"]["NDCG@10"]
-        paper = None if study == "recipe" else PAPER[dataset].get(variant)
-        lines.append(
-            f"| {variant} | {sampled['HR@10']:.4f} | {sampled['NDCG@10']:.4f} "
-            f"| {low:.4f} .. {high:.4f} | {whole['NDCG@10']:.4f} "
-            f"| {'' if paper is None else f'{paper:.4f}'} | {one['train']['seconds'] / 60:.1f} |"
-        )
+        cells = {
+            "": variant,
+            "HR@10": f"{sampled['HR@10']:.4f}",
+            "NDCG@10": f"{sampled['NDCG@10']:.4f}",
+            "95% interval": f"{low:.4f} .. {high:.4f}",
+            "full NDCG@10": f"{whole['NDCG@10']:.4f}",
+            "the paper's NDCG@10": f"{paper[variant]:.4f}" if variant in paper else "",
+            "minutes": f"{one['train']['seconds'] / 60:.1f}",
+        }
+        lines.append(_row([cells[name] for name in header]))
     return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def tables(runs: dict[str, dict], studies: dict[str, dict[str, dict]]) -> str:
         "Made by `python scripts/results.py tables` from the files beside it; each holds a run's "
         "config, commit, machine, intervals and learning curve. Test figures of the checkpoint "
         "that validation chose; ± is the standard deviation over seeds. Minutes are of training, "
-        "on so many cores.",
+        "on so many cores or on a GPU, which other runs shared.",
         "§ trained on the validation items too, as the paper's own code does (of all users but "
         "those that chose the checkpoint, where one was chosen).",
     ]
@@ -184,12 +184,19 @@ def _on_valid(run: dict) -> bool:
 
 
 def _minutes(kept: list[dict]) -> str:
-    """Their mean, for each number of cores: "46 on 2"."""
-    by_cores: dict[int, list[float]] = {}
+    """Their mean, for each number of cores or kind of GPU: "46 on 2, 3 on NVIDIA H100"."""
+    by_machine: dict[str, list[float]] = {}
     for run in kept:
         if "seconds" in run["train"]:
-            by_cores.setdefault(run["train"]["cores"], []).append(run["train"]["seconds"] / 60)
-    return ", ".join(f"{statistics.mean(m):.0f} on {cores}" for cores, m in by_cores.items())
+            of = machine_of(run["train"])
+            by_machine.setdefault(of, []).append(run["train"]["seconds"] / 60)
+    return ", ".join(f"{statistics.mean(m):.0f} on {of}" for of, m in by_machine.items())
+
+
+def machine_of(trained: dict) -> str:
+    """Cores, or the GPU's name without its memory: "2", "NVIDIA H100"."""
+    device = trained.get("device", "cpu")
+    return str(trained["cores"]) if device == "cpu" else " ".join(device.split()[:2])
 
 
 def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:

@@ -60,6 +60,12 @@ def test_minutes_on_other_cores_are_not_averaged_together(script):
     assert "| 10 on 2, 20 on 1 |" in script.tables(runs, {})
 
 
+def test_minutes_on_a_gpu_name_it_and_are_not_averaged_with_a_cpus(script):
+    runs = {"ml-1m_bert4rec_seed0": run(0.16), "ml-1m_bert4rec_seed1": run(0.18, seconds=180.0)}
+    runs["ml-1m_bert4rec_seed1"]["train"] |= {"device": "NVIDIA H100 80GB HBM3", "cores": 16}
+    assert "| 10 on 2, 3 on NVIDIA H100 |" in script.tables(runs, {})
+
+
 def test_training_on_validation_items_is_said_and_has_no_validation_curve(script):
     curve = [{"step": 100, "rows": 3200, "minutes": 1.2, "full/NDCG@10": 0.1}]
     honest = run(0.16) | {"curve": curve}

@@ -33,11 +33,12 @@ def test_every_model_has_settings_of_its_own():
 
 
 def test_the_default_is_bert4rec_and_paper_its_original_recipe():
-    for module in (ml1m, beauty):
+    for module, steps in ((ml1m, 400_000), (beauty, 400_000), (ml20m, 400_000), (steam, 800_000)):
         assert module.get_config() == module.get_config("bert4rec")
         paper = module.get_config("paper")
-        assert paper.model.name == "bert4rec"
-        assert (paper.train.steps, paper.optimizer.learning_rate) == (400_000, 1e-4)
+        assert (paper.model.name, paper.model.neighbours) == ("bert4rec", 0)
+        assert paper.masking.left_to_right_rate == 0
+        assert (paper.train.steps, paper.optimizer.learning_rate) == (steps, 1e-4)
 
 
 def test_a_model_without_settings_is_refused_with_those_that_have():
