@@ -66,6 +66,19 @@ BEST = {
     ],
 }
 
+# Under scripts/easier_test.py's test.
+EASIER_COLUMNS = ("HR@10", "NDCG@10")
+EASIER = {
+    "ml-1m": [
+        ("RecTools BERT4Rec, d = 256 §", {"HR@10": 0.7151, "NDCG@10": 0.5020}),
+        ("RecTools SASRec, d = 256 §", {"HR@10": 0.7041, "NDCG@10": 0.4951}),
+    ],
+    "beauty": [
+        ("RecTools BERT4Rec, d = 256 §", {"HR@10": 0.2506, "NDCG@10": 0.1555}),
+        ("RecTools SASRec, d = 256 §", {"HR@10": 0.3062, "NDCG@10": 0.2012}),
+    ],
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -106,6 +119,8 @@ def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None
     if commit:
         kept["train"] = provenance.machine() | kept["train"] | {"commit": commit}
     kept |= {"config": config, "curve": curve(workdir, config["train"]["batch_size"])}
+    if (workdir / "easier_test.json").exists():
+        kept["easier_test"] = json.loads((workdir / "easier_test.json").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
@@ -149,7 +164,8 @@ def tables(runs: dict[str, dict], studies: dict[str, dict[str, dict]]) -> str:
             if name.partition("_")[0] == dataset:
                 recipe = re.sub(r"_seed\d+$", "", name.partition("_")[2])
                 recipes.setdefault(recipe, []).append(runs[name])
-        parts += [f"## {dataset}", _test_table(dataset, recipes), _curves(recipes)]
+        parts += [f"## {dataset}", _test_table(dataset, recipes)]
+        parts += [_easier_table(dataset, recipes), _curves(recipes)]
     if studies:
         parts += ["## Studies", "By `python scripts/paper_tables.py`."]
     for folder, variants in studies.items():
@@ -177,6 +193,23 @@ def _test_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
         cells = [_figure(best[m]) if p == protocol and m in best else "" for p, m in COLUMNS]
         lines.append(_row([name, "", *cells, "", ""]))
     return "\n".join(lines)
+
+
+def _easier_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
+    """What scripts/easier_test.py found, beside the figures published under that test."""
+    rows = []
+    for recipe, kept in recipes.items():
+        found = [run["easier_test"] for run in kept if "easier_test" in run]
+        if found:
+            figures = [_spread([one[m] for one in found]) for m in EASIER_COLUMNS]
+            rows.append(_row([recipe, str(len(found)), *figures]))
+    if not rows:
+        return ""
+    for name, metrics in EASIER.get(dataset, []):
+        rows.append(_row([name, "", *(_figure(metrics[m]) for m in EASIER_COLUMNS)]))
+    header = _row(["", "seeds", *EASIER_COLUMNS])
+    text = "Among 100 negatives of which those seen before cannot win (`scripts/easier_test.py`):"
+    return "\n".join([text, "", header, "|---|---:|---:|---:|", *rows])
 
 
 def _on_valid(run: dict) -> bool:

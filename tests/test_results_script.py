@@ -66,6 +66,16 @@ def test_minutes_on_a_gpu_name_it_and_are_not_averaged_with_a_cpus(script):
     assert "| 10 on 2, 3 on NVIDIA H100 |" in script.tables(runs, {})
 
 
+def test_the_easier_test_is_a_table_of_its_own_beside_the_figures_published_under_it(script):
+    runs = {"ml-1m_a_seed0": run(0.16), "ml-1m_a_seed1": run(0.18), "ml-1m_b_seed0": run(0.1)}
+    assert "easier_test" not in script.tables(runs, {})
+    runs["ml-1m_a_seed0"]["easier_test"] = {"HR@10": 0.7, "NDCG@10": 0.5}
+    runs["ml-1m_a_seed1"]["easier_test"] = {"HR@10": 0.8, "NDCG@10": 0.5}
+    text = script.tables(runs, {})
+    assert "| a | 2 | .7500 ± .0707 | .5000 ± .0000 |" in text
+    assert "| RecTools BERT4Rec, d = 256 § |  | .7151 | .5020 |" in text
+
+
 def test_training_on_validation_items_is_said_and_has_no_validation_curve(script):
     curve = [{"step": 100, "rows": 3200, "minutes": 1.2, "full/NDCG@10": 0.1}]
     honest = run(0.16) | {"curve": curve}

@@ -1,0 +1,100 @@
+"""A finished run under the easier popularity test of other programs, for figures beside theirs.
+
+    python scripts/easier_test.py WORKDIR [--seed=0]
+
+Petrov and Macdonald's framework, in which RecTools' figures were measured too, draws 100 negatives
+by popularity without looking at the history, and then bars the items seen from winning: fewer than
+100 can. Under `popularity_100` all can. The model is the checkpoint that validation chose, the
+input the same. Prints both, and writes the easier one to WORKDIR/easier_test.json, where
+`scripts/results.py keep` finds it.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert4rec_jax import cli, loading, modes
+from bert4rec_jax.data.sequences import Cases, Sequences
+from bert4rec_jax.evaluation import report
+from bert4rec_jax.evaluation.inputs import SeenItems
+from bert4rec_jax.evaluation.negatives import COUNT
+from bert4rec_jax.evaluation.ranking import Ranker
+from bert4rec_jax.metrics import metrics_from_ranks
+from bert4rec_jax.sampling import sample_negatives
+from configs import default
+
+HARDER = "popularity_100"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workdir", type=pathlib.Path)
+    parser.add_argument("--seed", type=int, default=0, help="of the negatives")
+    options = parser.parse_args()
+    experiment = modes.experiment_of(default.get_config(), {}, options.workdir)
+    ranks, barred = easier_ranks(
+        loading.load(options.workdir), experiment.log, experiment.split.test, seed=options.seed
+    )
+    ks = experiment.config.eval.ks
+    found = metrics_from_ranks(ranks, ks) | {"barred": float(barred.mean()), "seed": options.seed}
+    path = options.workdir / "easier_test.json"
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    harder = report.read_results(options.workdir)["test"][HARDER]
+    print(f"of {COUNT} negatives {found['barred']:.1f} were seen before and cannot win")
+    for name, metrics in ((HARDER, harder), ("easier", found)):
+        print(f"{name:16}", *(f"{m} {metrics[m]:.4f}" for m in ("HR@10", "NDCG@10", "MRR")))
+
+
+def easier_ranks(
+    trained: loading.Trained, log: Sequences, cases: Cases, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the true items, 0 = best, and how many of each case's negatives cannot win.
+
+    Returns:
+        int32 [cases] each.
+    """
+    seen = SeenItems(log)
+    targets = log.items[log.offsets[cases.users] + cases.ends]
+    drawn = draw(log.counts, targets, seed=seed)
+    barred = np.zeros(drawn.shape, bool)
+    for case, (user, end) in enumerate(zip(cases.users, cases.ends, strict=True)):
+        barred[case] = np.isin(drawn[case], log.history(user)[:end])
+    # The true item in place of one that is barred: it scores as high as itself and adds one to the
+    # rank, which is then taken off. With `full` both scores are the same number of one product.
+    negatives = np.where(barred, targets[:, None], drawn)
+    ranker = Ranker(
+        trained.scorer, log, seen, protocols=(HARDER, "full"), max_length=trained.max_length
+    )
+    ranks = ranker.ranks(trained.params, cases, {HARDER: negatives})[HARDER]
+    return ranks - barred.sum(axis=1), barred.sum(axis=1)
+
+
+def draw(counts: np.ndarray, targets: np.ndarray, *, seed: int) -> np.ndarray:
+    """Distinct items by popularity, of all but the target: int32 ids [cases, COUNT].
+
+    Args:
+        counts: rows of each id, of PAD first.
+    """
+    cumulative = jnp.asarray(np.cumsum(counts[1:]), jnp.int32)
+    root = jax.random.key(seed, impl="threefry2x32")
+
+    @jax.jit
+    @jax.vmap
+    def one(place, target):
+        key = jax.random.fold_in(root, place)
+        return sample_negatives(key, cumulative, target[None], count=COUNT)
+
+    return np.asarray(one(jnp.arange(len(targets)), jnp.asarray(targets, jnp.int32)))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.reporting(main))
