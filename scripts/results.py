@@ -167,7 +167,12 @@ def tables(runs: dict[str, dict], studies: dict[str, dict[str, dict]]) -> str:
         parts += [f"## {dataset}", _test_table(dataset, recipes)]
         parts += [_easier_table(dataset, recipes), _curves(recipes)]
     if studies:
-        parts += ["## Studies", "By `python scripts/paper_tables.py`."]
+        parts += ["## Studies"]
+        parts += [
+            "By `python scripts/paper_tables.py STUDY --steps=STEPS`: the paper's model with one "
+            "setting changed. Variants of one data set, and of two studies, that are the same "
+            "model with the same seed are the same run."
+        ]
     for folder, variants in studies.items():
         dataset, study, _ = folder.split("_")
         parts.append(paper_tables.compare(study, dataset, variants))
