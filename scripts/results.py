@@ -1,6 +1,7 @@
 """Keep a finished run in results/, and make the tables there from all that is kept.
 
-    python scripts/results.py keep WORKDIR NAME     ->  results/NAME.json
+    python scripts/results.py keep WORKDIR NAME     ->  results/NAME.json; with --plots also the
+        learning curve, NAME.png, and the attention heat-maps, NAME_attention.png
     python scripts/results.py keep-study FOLDER     ->  results/studies/FOLDER/VARIANT.json
     python scripts/results.py tables                ->  results/README.md
 
@@ -13,6 +14,7 @@ import argparse
 import json
 import pathlib
 import re
+import shutil
 import statistics
 import sys
 
@@ -30,6 +32,7 @@ PARTS += ("breakdown", "recommendations")
 COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
 CURVE = ("full/NDCG@10", "full/HR@10", "popularity_100/NDCG@10", "popularity_100/HR@10")
+PLOTS = {"validation_by_minutes.png": ".png", "attention.png": "_attention.png"}
 
 # Best published figures on the same files: data set -> (who, protocol, {metric: value}).
 BEST = {
@@ -88,6 +91,7 @@ def main() -> None:
     one = commands.add_parser("keep")
     one.add_argument("workdir", type=pathlib.Path)
     one.add_argument("name", help="DATASET_RECIPE_seedN")
+    one.add_argument("--plots", action="store_true", help="also the pictures of its report")
     one.add_argument("--commit", help="that trained it, if its results.json does not say so")
     study = commands.add_parser("keep-study")
     study.add_argument("folder", type=pathlib.Path)
@@ -95,6 +99,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "keep":
         keep(options.workdir, RESULTS / f"{options.name}.json", commit=options.commit)
+        for plot, ending in PLOTS.items() if options.plots else ():
+            shutil.copy(options.workdir / "plots" / plot, RESULTS / f"{options.name}{ending}")
     elif options.command == "keep-study":
         for path in sorted(options.folder.glob("*/results.json")):
             kept = RESULTS / "studies" / options.folder.name / f"{path.parent.name}.json"
@@ -102,6 +108,10 @@ def main() -> None:
     else:
         studies = {path.name: _read(path) for path in sorted((RESULTS / "studies").glob("*"))}
         text = tables(_read(RESULTS), studies)
+        for path in sorted(RESULTS.glob("*_attention.png")):
+            text += f"\n## Attention of {path.stem.removesuffix('_attention')}\n\n"
+            text += "Means over test users, each layer and head, as the paper's Figure 2.\n\n"
+            text += f"![attention of each layer and head]({path.name})\n"
         (RESULTS / "README.md").write_text(text, encoding="utf-8")
 
 
