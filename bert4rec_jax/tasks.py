@@ -50,9 +50,10 @@ def cloze(
         return lambda key, row, place: of_row(key, row), [Budget(rows, asked)]
     ahead = mixture.rows_at_most(rows, left_to_right_rate)
     most = batches.most_predictions(mixture.mixed_counts(batches.max_length))
+    budgets = [Budget(ahead, most), Budget(rows - ahead, asked)]
     return (
         functools.partial(mixture.mixed, cloze=of_row, rate=left_to_right_rate),
-        [Budget(ahead, most), Budget(rows - ahead, asked)],
+        [budget for budget in budgets if budget.rows],  # of few rows, all may be read so
     )
 
 
