@@ -33,6 +33,15 @@ COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "N
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
 CURVE = ("full/NDCG@10", "full/HR@10", "popularity_100/NDCG@10", "popularity_100/HR@10")
 PLOTS = {"validation_by_minutes.png": ".png", "attention.png": "_attention.png"}
+# Rows of the paper's Table 2.
+PAPERS = {
+    "popularity": "POP",
+    "fpmc": "FPMC",
+    "gru4rec+": "GRU4Rec+",
+    "caser": "Caser",
+    "sasrec": "SASRec",
+    "bert4rec": "BERT4Rec §",
+}
 
 # Best published figures on the same files: data set -> (who, protocol, {metric: value}).
 BEST = {
@@ -200,10 +209,10 @@ def _test_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
         figures = [_spread([run["test"][p][m] for run in kept]) for p, m in COLUMNS]
         steps = ", ".join(sorted({f"{run['train']['steps']:,}" for run in kept}))
         lines.append(_row([name, str(len(kept)), *figures, steps, _minutes(kept)]))
-    paper = published.published_metrics(dataset, "bert4rec")
-    if paper:
-        cells = [_figure(paper[m]) if p == published.PROTOCOL else "" for p, m in COLUMNS]
-        lines.append(_row(["the paper's BERT4Rec §", "", *cells, "", ""]))
+    for model, name in PAPERS.items():
+        if paper := published.published_metrics(dataset, model):
+            cells = [_figure(paper[m]) if p == published.PROTOCOL else "" for p, m in COLUMNS]
+            lines.append(_row([f"the paper's {name}", "", *cells, "", ""]))
     for name, protocol, best in BEST.get(dataset, []):
         cells = [_figure(best[m]) if p == protocol and m in best else "" for p, m in COLUMNS]
         lines.append(_row([name, "", *cells, "", ""]))
