@@ -17,7 +17,7 @@ import ml_collections
 
 from configs import baselines, default
 
-_STEPS = {"cloze": 16_000, "sasrec_bce": 16_000, "gru4rec": 16_000}
+_STEPS = {"cloze": 30_000, "sasrec_bce": 16_000, "gru4rec": 16_000}
 _EVAL_EVERY = {"cloze": 1000, "sasrec_bce": 1000, "gru4rec": 1000}
 # Beyond the paper. Most items are rare: nearly all rows are read left to right, where every item is
 # asked for, and few are masked; small kernels at first, so that a position is what its items'

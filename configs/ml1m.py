@@ -18,8 +18,8 @@ import ml_collections
 
 from configs import baselines, default
 
-_STEPS = {"bert4rec": 20_000, "cloze": 12_000, "sasrec_bce": 16_000}
-_EVAL_EVERY = {"bert4rec": 1000, "cloze": 500, "sasrec_bce": 800}
+_STEPS = {"bert4rec": 20_000, "cloze": 60_000, "sasrec_bce": 16_000}
+_EVAL_EVERY = {"bert4rec": 1000, "cloze": 2000, "sasrec_bce": 800}
 # Small batches, for a CPU gains nothing by large ones.
 _BEYOND = {**baselines.BEYOND, "train.batch_size": 32}
 
