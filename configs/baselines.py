@@ -41,10 +41,10 @@ FAST = {
     "optimizer.learning_rate": 1e-3,
     "train.batch_size": 128,
 }
-# What BERT4Rec gains by beyond the paper, on each data set that it was tried on: rows read left to
-# right among the Cloze rows (how many, the data set says), positions that see their neighbours, no
-# dense layer before the table, more rows that mask the last item alone; and Adam as everyone else
-# has it.
+# What our recipes add to the paper's model and task: rows read left to right among the Cloze rows
+# (the data set may say how many), positions that see their neighbours, no dense layer before the
+# table, more rows that mask the last item alone; and Adam as everyone else has it.
+# `scripts/paper_tables.py recipe` takes them away one by one.
 BEYOND = {
     "model.neighbours": 5,
     "model.projection": False,

@@ -1,6 +1,6 @@
 """MovieLens-20M, the paper's size for the data set (bert_train/bert_config_ml-20m_64.json).
 
-The recipe is that of configs/ml1m.py; it has not been run on these data.
+The recipe adds to the paper what configs/ml1m.py does; it has not been run on these data.
 `configs/ml20m.py:paper` is the original code's (run_ml-20m.sh): 400,000 updates at 1e-4.
 `configs/ml20m.py:NAME` is another model; configs/baselines.py has the names.
 """
@@ -15,10 +15,11 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.data.name = "ml-20m"
     config.model.dropout = 0.1
     config.model.attention_dropout = 0.1
+    config.masking.budget = 20  # run_ml-20m.sh
     if model == "paper":
         return config
     config.update_from_flattened_dict(baselines.FAST)
-    config.train.steps = 200_000  # patience ends it before
+    config.train.steps = 200_000  # not tuned
     if model == "bert4rec":
         config.update_from_flattened_dict(baselines.BEYOND)
     return baselines.apply(config, model)

@@ -1,6 +1,6 @@
 """Steam as the paper's authors prepared it.
 
-The recipe is that of configs/ml1m.py; it has not been run on these data.
+The recipe adds to the paper what configs/ml1m.py does; it has not been run on these data.
 `configs/steam.py:paper` is the original code's (run_steam.sh): 800,000 updates at 1e-4.
 `configs/steam.py:NAME` is another model; configs/baselines.py has the names.
 """
@@ -23,7 +23,7 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
         config.train.steps = 800_000
         return config
     config.update_from_flattened_dict(baselines.FAST)
-    config.train.steps = 100_000  # 46 epochs; patience ends it before
+    config.train.steps = 100_000  # at most 45 epochs; not tuned
     if model == "bert4rec":
         config.update_from_flattened_dict(baselines.BEYOND)
     return baselines.apply(config, model)

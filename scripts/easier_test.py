@@ -20,17 +20,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert4rec_jax import cli, loading, modes
+from bert4rec_jax import allocator, cli, loading, modes
 from bert4rec_jax.data.sequences import Cases, Sequences
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.negatives import COUNT
 from bert4rec_jax.evaluation.ranking import Ranker
 from bert4rec_jax.metrics import metrics_from_ranks
 from bert4rec_jax.sampling import sample_negatives
+from bert4rec_jax.vocab import PAD
 from configs import default
 
 HARDER = "popularity_100"
+AT_ONCE = 256  # users
 
 
 def main() -> None:
@@ -40,7 +43,9 @@ def main() -> None:
     parser.add_argument("workdir", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=0, help="of the negatives")
     options = parser.parse_args()
+    allocator.keep_freed_memory()
     experiment = modes.experiment_of(default.get_config(), {}, options.workdir)
+    harder = report.read_results(options.workdir)["test"][HARDER]
     ranks, barred = easier_ranks(
         loading.load(options.workdir), experiment.log, experiment.split.test, seed=options.seed
     )
@@ -48,7 +53,6 @@ def main() -> None:
     found = metrics_from_ranks(ranks, ks) | {"barred": float(barred.mean()), "seed": options.seed}
     path = options.workdir / "easier_test.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    harder = report.read_results(options.workdir)["test"][HARDER]
     print(f"of {COUNT} negatives {found['barred']:.1f} were seen before and cannot win")
     for name, metrics in ((HARDER, harder), ("easier", found)):
         print(f"{name:16}", *(f"{m} {metrics[m]:.4f}" for m in ("HR@10", "NDCG@10", "MRR")))
@@ -89,11 +93,18 @@ def draw(counts: np.ndarray, targets: np.ndarray, *, seed: int) -> np.ndarray:
 
     @jax.jit
     @jax.vmap
-    def one(place, target):
+    def draw_batch(place, target):
         key = jax.random.fold_in(root, place)
         return sample_negatives(key, cumulative, target[None], count=COUNT)
 
-    return np.asarray(one(jnp.arange(len(targets)), jnp.asarray(targets, jnp.int32)))
+    drawn = []
+    for start in range(0, len(targets), AT_ONCE):
+        places = np.minimum(np.arange(start, start + AT_ONCE), len(targets) - 1)
+        drawn.append(draw_batch(places, targets[places].astype(np.int32)))
+    negatives = np.concatenate(jax.device_get(drawn))[: len(targets)]
+    if (negatives == PAD).any():
+        raise UserError(f"{COUNT} negatives are drawn, and the catalogue has fewer with rows")
+    return negatives
 
 
 if __name__ == "__main__":

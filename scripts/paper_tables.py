@@ -11,7 +11,7 @@ config each.
 All of a study are trained for --steps updates and go on where they were stopped; --only trains
 some of them, say on one of several machines. The table of those that are finished is printed, and
 written beside them; `python scripts/results.py keep-study` keeps it. The paper trained far longer:
-what can be compared is the order of the variants.
+what can be compared, and with care, is the order of the variants.
 """
 
 import argparse

@@ -84,8 +84,8 @@ def test_training_on_validation_items_is_said_and_has_no_validation_curve(script
     text = script.tables({"ml-1m_a_seed0": honest, "ml-1m_b_seed0": other}, {})
     assert "| b § | 1 |" in text
     assert "| a | 1 |" in text
-    assert "a, validation:" in text
-    assert "b, validation:" not in text
+    assert "a, validation, first seed:" in text
+    assert "b, validation, first seed:" not in text
 
 
 def test_a_study_is_a_table_beside_the_papers_figures(script):

@@ -38,6 +38,13 @@ def test_the_default_is_bert4rec_and_paper_its_original_recipe():
         paper = module.get_config("paper")
         assert (paper.model.name, paper.model.neighbours) == ("bert4rec", 0)
         assert paper.masking.left_to_right_rate == 0
+        budgets = {
+            ml1m: 40,
+            beauty: 30,
+            ml20m: 20,
+            steam: 20,
+        }  # max_predictions_per_seq of run_*.sh
+        assert paper.masking.budget == budgets[module]
         assert (paper.train.steps, paper.optimizer.learning_rate) == (steps, 1e-4)
 
 
