@@ -1,94 +1,26 @@
+"""Ranks and recommendations, against loops over one user at a time."""
+
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bert4rec_jax import mesh
 from bert4rec_jax.data.sequences import Cases
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.evaluation import inputs, ranking, scorers
-from bert4rec_jax.evaluation.inputs import SeenItems
-from bert4rec_jax.evaluation.ranking import PROTOCOLS, Ranker
-from bert4rec_jax.evaluation.scorers import Scorer
+from bert4rec_jax.evaluation import inputs, scorers
+from bert4rec_jax.evaluation.ranking import PROTOCOLS
 from tests import ranking_reference as reference
-
-LENGTH = 5
-
-
-def transition_scorer(append_mask):
-    """Scores are the row of a table [n, n] for the last item of the history, to the last bit."""
-
-    def encode(params, items, length):
-        last = jnp.take_along_axis(items, (length - 1 - append_mask)[:, None], axis=1)[:, 0]
-        return params["rows"][last - 1]
-
-    def item_table(params):
-        return jnp.eye(len(params["rows"])), params["bias"]
-
-    return Scorer(encode, item_table, append_mask)
-
-
-def catalogue_scorer():
-    """The same scores, all of them at once instead of as products."""
-    encode = transition_scorer(False).encode
-
-    def scores(params, items, length):
-        return encode(params, items, length) + params["bias"][None, :]
-
-    return Scorer(None, None, False, scores)
-
-
-def scores_of(params, history):
-    rows, bias = np.asarray(params["rows"]), np.asarray(params["bias"])
-    return rows[history[-1] - 1] + bias
-
-
-def make_params(rows, bias=None):
-    rows = jnp.asarray(rows, jnp.float32)
-    return {"rows": rows, "bias": jnp.zeros(len(rows)) if bias is None else jnp.asarray(bias)}
-
-
-def random_negatives(rng, sequences, cases, count=4):
-    rows = []
-    for user in cases.users:
-        unseen = sorted(set(range(1, len(sequences.vocab) + 1)) - set(sequences.history(user)))
-        rows.append(rng.choice(unseen, size=count, replace=False))
-    return {name: np.array(rows, np.int32) for name in ("popularity_100", "uniform_100")}
-
-
-def make_ranker(sequences, scorer, protocols=PROTOCOLS, **options):
-    seen = SeenItems(sequences)
-    return Ranker(scorer, sequences, seen, protocols=protocols, max_length=LENGTH, **options)
-
-
-def expected_ranks(sequences, cases, params, negatives, protocol):
-    ranks = []
-    for case, (user, end) in enumerate(zip(cases.users, cases.ends, strict=True)):
-        history, target = sequences.history(user)[:end], sequences.history(user)[end]
-        drawn = negatives.get(protocol, [[]] * len(cases.users))[case]
-        others = reference.candidates(protocol, history, target, len(sequences.vocab), drawn)
-        ranks.append(reference.rank(scores_of(params, history), target, others))
-    return ranks
-
-
-ROWS = {
-    "distinct": lambda rng, n: rng.permuted(np.tile(np.arange(n), (n, 1)), axis=1),
-    "random": lambda rng, n: rng.normal(size=(n, n)),
-    "tied": lambda rng, n: rng.integers(0, 3, size=(n, n)),
-    "constant": lambda rng, n: np.ones((n, n)),
-    "one ulp apart": lambda rng, n: np.nextafter(
-        np.float32(1), np.where(rng.random((n, n)) < 0.5, 2, 1).astype(np.float32)
-    ),
-}
-
-
-SCORERS = {
-    "mask": transition_scorer(True),
-    "no mask": transition_scorer(False),
-    "catalogue": catalogue_scorer(),
-}
+from tests.ranking_cases import (
+    ROWS,
+    SCORERS,
+    expected_ranks,
+    make_params,
+    make_ranker,
+    random_negatives,
+    scores_of,
+    transition_scorer,
+)
 
 
 @pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
@@ -204,68 +136,6 @@ def test_one_nan_among_the_candidates_is_found(item):
         ranker.ranks(params, cases, {})
 
 
-def test_every_width_compiles_once():
-    traced = []
-
-    def encode(params, items, length):
-        traced.append(items.shape)
-        return params["rows"][items[:, 0] - 1]
-
-    scorer = transition_scorer(False)._replace(encode=encode)
-    rng = np.random.default_rng(0)
-    sequences = reference.random_log(rng, users=10, items=20, longest=9)
-    cases = reference.last_items(sequences)
-    earlier = Cases(cases.users[:7], cases.ends[:7] - 1)
-    ranker = make_ranker(sequences, scorer, batch_size=4)
-    for judged in (cases, earlier, cases):
-        params = make_params(rng.normal(size=(20, 20)))
-        ranker.ranks(params, judged, random_negatives(rng, sequences, judged))
-    assert len(traced) == len(set(traced))
-    assert {rows for rows, _ in traced} == {4}
-    assert {width for _, width in traced} <= {1, 2, 3, 4, 5}
-
-
-def test_a_large_catalogue_is_scored_in_smaller_batches(monkeypatch):
-    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 70)  # 3 x 20 < 70 < 4 x 20, halved from 8
-    shapes = set()
-
-    def compile_and_note(function):
-        def noting(params, batch):
-            shapes.update((name, len(batch[name])) for name in ("items", "query") if name in batch)
-            return function(params, batch)
-
-        return jax.jit(noting)
-
-    scorer = transition_scorer(False)
-    sequences = reference.random_log(np.random.default_rng(0), users=5, items=20, longest=9)
-    cases = reference.last_items(sequences)
-    make_ranker(
-        sequences, scorer, ("full",), batch_size=8, map_over_devices=compile_and_note
-    ).ranks(make_params(np.eye(20)), cases, {})
-    assert shapes == {("items", 8), ("query", 2)}
-    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 19)
-    with pytest.raises(UserError, match="20 items is too large"):
-        make_ranker(sequences, scorer, ("full",))
-
-
-def test_a_scorer_of_the_whole_catalogue_has_small_batches_for_sampled_protocols_too(monkeypatch):
-    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 70)
-    shapes = []
-
-    def scores(params, items, length):
-        shapes.append(len(items))
-        return jnp.zeros((len(items), 20))
-
-    sequences = reference.random_log(np.random.default_rng(0), users=5, items=20, longest=9)
-    cases = reference.last_items(sequences)
-    ranker = make_ranker(
-        sequences, Scorer(None, None, False, scores), ("uniform_100",), batch_size=8
-    )
-    ranks = ranker.ranks({}, cases, {"uniform_100": np.array([[1, 2, 3]] * 5, np.int32)})
-    assert shapes == [2]
-    assert ranks["uniform_100"].tolist() == [3] * 5
-
-
 def test_popularity_ranks_by_counts():
     """Counts 5, 4, 4, 1 of items 1 to 4: for each user's last item, who is at least as popular."""
     counts = np.array([0, 5, 4, 4, 1])
@@ -289,26 +159,6 @@ def test_unknown_protocols_are_refused():
     sequences = reference.small_log([[1, 2]], items=3)
     with pytest.raises(UserError, match="unknown protocol ful;"):
         make_ranker(sequences, transition_scorer(True), ("full", "ful"))
-
-
-@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
-def test_four_devices_rank_and_recommend_as_one_does(scorer):
-    over_devices = functools.partial(
-        mesh.map_over_devices, mesh=mesh.make_mesh(4), in_axes=(None, "data"), out_axes="data"
-    )
-    rng = np.random.default_rng(3)
-    sequences = reference.random_log(rng, users=13, items=20, longest=9)
-    cases = reference.last_items(sequences)
-    params = make_params(rng.normal(size=(20, 20)))
-    negatives = random_negatives(rng, sequences, cases)
-    one = make_ranker(sequences, scorer, batch_size=8)
-    four = make_ranker(sequences, scorer, batch_size=8, map_over_devices=over_devices)
-    for a, b in zip(
-        jax.tree.leaves((one.ranks(params, cases, negatives), one.top_k(params, cases, 3))),
-        jax.tree.leaves((four.ranks(params, cases, negatives), four.top_k(params, cases, 3))),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("kind", ["random", "tied"])
