@@ -170,7 +170,7 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
         "popularity_100 and full on test"
         + (", the paper's of popularity_100." if "the paper's NDCG@10" in header else "."),
         "",
-        _row(header),
+        row(header),
         "|---|" + "---:|" * (len(header) - 1),
     ]
     for variant in STUDIES[study]:
@@ -186,13 +186,19 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
             "95% interval": f"{low:.4f} .. {high:.4f}",
             "full NDCG@10": f"{whole['NDCG@10']:.4f}",
             "the paper's NDCG@10": f"{paper[variant]:.4f}" if variant in paper else "",
-            "minutes": f"{one['train']['seconds'] / 60:.1f}",
+            "minutes": f"{one['train']['seconds'] / 60:.1f} on {machine_of(one['train'])}",
         }
-        lines.append(_row([cells[name] for name in header]))
+        lines.append(row([cells[name] for name in header]))
     return "\n".join(lines)
 
 
-def _row(cells: list[str]) -> str:
+def machine_of(trained: dict) -> str:
+    """Cores, or the GPU's name without its memory: "2", "NVIDIA H100"."""
+    device = trained.get("device", "cpu")
+    return str(trained["cores"]) if device == "cpu" else " ".join(device.split()[:2])
+
+
+def row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

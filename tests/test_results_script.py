@@ -10,6 +10,11 @@ def script(load_script):
     return load_script("results")
 
 
+@pytest.fixture(scope="module")
+def tables(load_script):
+    return load_script("results_tables").tables
+
+
 def run(ndcg, *, seconds=600.0, cores=2):
     sampled = dict.fromkeys(("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"), 0.5)
     return {
@@ -20,13 +25,13 @@ def run(ndcg, *, seconds=600.0, cores=2):
     }
 
 
-def test_seeds_of_one_recipe_are_one_row_and_the_best_stands_last_of_ours(script):
+def test_seeds_of_one_recipe_are_one_row_and_the_best_stands_last_of_ours(tables):
     runs = {
         "ml-1m_bert4rec_seed0": run(0.16),
         "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0),
         "ml-1m_caser_seed0": run(0.125),
     }
-    rows = [line for line in script.tables(runs, {}).splitlines() if line.startswith("|")]
+    rows = [line for line in tables(runs, {}).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[0] for row in cells[2:5]] == ["caser", "bert4rec", "the paper's POP"]
     # Mean and standard deviation (of two: their distance over the root of two), mean minutes.
@@ -53,45 +58,45 @@ def test_what_is_kept_has_the_learning_curve_and_no_path_of_the_machine(script, 
     assert kept["train"]["commit"] == "abc"
 
 
-def test_minutes_on_other_cores_are_not_averaged_together(script):
+def test_minutes_on_other_cores_are_not_averaged_together(tables):
     runs = {
         "ml-1m_bert4rec_seed0": run(0.16, cores=2),
         "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0, cores=1),
     }
-    assert "| 10 on 2, 20 on 1 |" in script.tables(runs, {})
+    assert "| 10 on 2, 20 on 1 |" in tables(runs, {})
 
 
-def test_minutes_on_a_gpu_name_it_and_are_not_averaged_with_a_cpus(script):
+def test_minutes_on_a_gpu_name_it_and_are_not_averaged_with_a_cpus(tables):
     runs = {"ml-1m_bert4rec_seed0": run(0.16), "ml-1m_bert4rec_seed1": run(0.18, seconds=180.0)}
     runs["ml-1m_bert4rec_seed1"]["train"] |= {"device": "NVIDIA H100 80GB HBM3", "cores": 16}
-    assert "| 10 on 2, 3 on NVIDIA H100 |" in script.tables(runs, {})
+    assert "| 10 on 2, 3 on NVIDIA H100 |" in tables(runs, {})
 
 
-def test_the_easier_test_is_a_table_of_its_own_beside_the_figures_published_under_it(script):
+def test_the_easier_test_is_a_table_of_its_own_beside_the_figures_published_under_it(tables):
     runs = {"ml-1m_a_seed0": run(0.16), "ml-1m_a_seed1": run(0.18), "ml-1m_b_seed0": run(0.1)}
-    assert "easier_test" not in script.tables(runs, {})
+    assert "easier_test" not in tables(runs, {})
     runs["ml-1m_a_seed0"]["easier_test"] = {"HR@10": 0.7, "NDCG@10": 0.5}
     runs["ml-1m_a_seed1"]["easier_test"] = {"HR@10": 0.8, "NDCG@10": 0.5}
-    text = script.tables(runs, {})
+    text = tables(runs, {})
     assert "| a | 2 | .7500 ± .0707 | .5000 ± .0000 |" in text
     assert "| RecTools BERT4Rec, d = 256 § |  | .7151 | .5020 |" in text
 
 
-def test_training_on_validation_items_is_said_and_has_no_validation_curve(script):
+def test_training_on_validation_items_is_said_and_has_no_validation_curve(tables):
     curve = [{"step": 100, "rows": 3200, "minutes": 1.2, "full/NDCG@10": 0.1}]
     honest = run(0.16) | {"curve": curve}
     other = run(0.18) | {"curve": curve, "config": {"data": {"train_on_valid": True}}}
-    text = script.tables({"ml-1m_a_seed0": honest, "ml-1m_b_seed0": other}, {})
+    text = tables({"ml-1m_a_seed0": honest, "ml-1m_b_seed0": other}, {})
     assert "| b § | 1 |" in text
     assert "| a | 1 |" in text
     assert "a, validation, first seed:" in text
     assert "b, validation, first seed:" not in text
 
 
-def test_a_study_is_a_table_beside_the_papers_figures(script):
+def test_a_study_is_a_table_beside_the_papers_figures(tables):
     interval = {"popularity_100": {"NDCG@10": [0.48, 0.52]}}
     study = {name: run(0.1) | {"test_interval": interval} for name in ("default", "no_PE", "no_LN")}
-    text = script.tables({}, {"ml-1m_ablation_2000": study})
+    text = tables({}, {"ml-1m_ablation_2000": study})
     assert "ml-1m, ablation: 4,000 updates, seed 0" in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert [(row[0], row[5]) for row in rows[1:]] == [

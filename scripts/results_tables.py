@@ -1,0 +1,209 @@
+"""results/README.md, from what `scripts/results.py` keeps."""
+
+import pathlib
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import paper_tables  # beside this file
+
+from bert4rec_jax.evaluation import published
+
+COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
+COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
+# Rows of the paper's Table 2.
+PAPERS = {
+    "popularity": "POP",
+    "fpmc": "FPMC",
+    "gru4rec+": "GRU4Rec+",
+    "caser": "Caser",
+    "sasrec": "SASRec",
+    "bert4rec": "BERT4Rec §",
+}
+
+# Best published figures on the same files: data set -> (who, protocol, {metric: value}).
+BEST = {
+    "ml-1m": [
+        (
+            "best BERT4Rec, among 100: BERT4Rec_AC, d = 128 §",
+            "popularity_100",
+            {"HR@10": 0.6946, "NDCG@10": 0.4900, "MRR": 0.4370},
+        ),
+        (
+            "best BERT4Rec, full: RecTools, HR; ALBERT4Rec, NDCG §",
+            "full",
+            {"HR@10": 0.2921, "NDCG@10": 0.1656},
+        ),
+        ("best of ids alone: SASRec+ 3000", "full", {"HR@10": 0.3159, "NDCG@10": 0.1857}),
+    ],
+    "beauty": [
+        (
+            "best BERT4Rec, among 100: BERT4Rec_AC §",
+            "popularity_100",
+            {"HR@10": 0.3136, "NDCG@10": 0.1913, "MRR": 0.1724},
+        ),
+        (
+            "best BERT4Rec, full: RecTools, d = 256 §",
+            "full",
+            {"HR@10": 0.0434, "NDCG@10": 0.0242},
+        ),
+        ("best of training items alone: SASRec+", "full", {"HR@10": 0.0533, "NDCG@10": 0.0327}),
+        (
+            "best of ids alone: RecTools SASRec, d = 256 §",
+            "full",
+            {"HR@10": 0.0595, "NDCG@10": 0.0359},
+        ),
+    ],
+}
+
+# Under scripts/easier_test.py's test.
+EASIER_COLUMNS = ("HR@10", "NDCG@10")
+EASIER = {
+    "ml-1m": [
+        ("RecTools BERT4Rec, d = 256 §", {"HR@10": 0.7151, "NDCG@10": 0.5020}),
+        ("RecTools SASRec, d = 256 §", {"HR@10": 0.7041, "NDCG@10": 0.4951}),
+    ],
+    "beauty": [
+        ("RecTools BERT4Rec, d = 256 §", {"HR@10": 0.2506, "NDCG@10": 0.1555}),
+        ("RecTools SASRec, d = 256 §", {"HR@10": 0.3062, "NDCG@10": 0.2012}),
+    ],
+}
+
+
+def tables(
+    runs: dict[str, dict], studies: dict[str, dict[str, dict]], pictures: Sequence[str] = ()
+) -> str:
+    """results/README.md: for each data set the test figures, and how the trainings went.
+
+    Args:
+        runs: name -> what `keep` wrote.
+        studies: folder, DATASET_STUDY_STEPS -> variant -> what `keep` wrote.
+        pictures: files NAME_attention.png.
+    """
+    parts = [
+        "# Results",
+        "Made by `python scripts/results.py tables` from the files beside it; each holds a run's "
+        "config, commit, machine, intervals and learning curve. Test figures of the checkpoint "
+        "that validation chose (the last one where ours has §); ± is the standard deviation over "
+        "seeds. Minutes are of training, on so many cores or on a GPU, which other runs shared.",
+        "§ trained on the validation items too, as the paper's own code does (of all users but "
+        "those that chose the checkpoint, where one was chosen). BERT4Rec_AC: the epoch of the "
+        "best NDCG@10 on test.",
+    ]
+    for dataset in dict.fromkeys(name.partition("_")[0] for name in sorted(runs)):
+        recipes: dict[str, list[dict]] = {}
+        for name in sorted(runs):
+            if name.partition("_")[0] == dataset:
+                recipe = re.sub(r"_seed\d+$", "", name.partition("_")[2])
+                recipes.setdefault(recipe, []).append(runs[name])
+        parts += [f"## {dataset}", _test_table(dataset, recipes)]
+        parts += [_easier_table(dataset, recipes), _curves(recipes)]
+    if studies:
+        parts += [
+            "## Studies",
+            "By `python scripts/paper_tables.py STUDY --dataset=DATASET --steps=STEPS`. Of one "
+            "data set, variants of two studies that are the same model are the same run.",
+        ]
+    for folder, variants in studies.items():
+        dataset, study, _ = folder.split("_")
+        parts.append(paper_tables.compare(study, dataset, variants))
+    for name in pictures:
+        parts += [
+            f"## Attention of {name.removesuffix('_attention.png')}",
+            "Means over test users, each layer and head, as the paper's Figure 2.",
+            f"![attention of each layer and head]({name})",
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _test_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
+    header = ["", "seeds", *(f"full {m}" if p == "full" else m for p, m in COLUMNS)]
+    header += ["steps", "minutes"]
+    lines = [paper_tables.row(header), "|---|" + "---:|" * (len(header) - 1)]
+    order = sorted(recipes, key=lambda r: _mean(recipes[r], "full", "NDCG@10"))
+    for recipe in order:
+        kept = recipes[recipe]
+        name = f"{recipe} §" if _on_valid(kept[0]) else recipe
+        figures = [_spread([run["test"][p][m] for run in kept]) for p, m in COLUMNS]
+        steps = ", ".join(sorted({f"{run['train']['steps']:,}" for run in kept}))
+        lines.append(paper_tables.row([name, str(len(kept)), *figures, steps, _minutes(kept)]))
+    for model, name in PAPERS.items():
+        if paper := published.published_metrics(dataset, model):
+            cells = [_figure(paper[m]) if p == published.PROTOCOL else "" for p, m in COLUMNS]
+            lines.append(paper_tables.row([f"the paper's {name}", "", *cells, "", ""]))
+    for name, protocol, best in BEST.get(dataset, []):
+        cells = [_figure(best[m]) if p == protocol and m in best else "" for p, m in COLUMNS]
+        lines.append(paper_tables.row([name, "", *cells, "", ""]))
+    return "\n".join(lines)
+
+
+def _easier_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
+    """What scripts/easier_test.py found, beside the figures published under that test."""
+    rows = []
+    for recipe, kept in recipes.items():
+        found = [run["easier_test"] for run in kept if "easier_test" in run]
+        if found:
+            figures = [_spread([one[m] for one in found]) for m in EASIER_COLUMNS]
+            name = f"{recipe} §" if _on_valid(kept[0]) else recipe
+            rows.append(paper_tables.row([name, str(len(found)), *figures]))
+    if not rows:
+        return ""
+    for name, metrics in EASIER.get(dataset, []):
+        rows.append(paper_tables.row([name, "", *(_figure(metrics[m]) for m in EASIER_COLUMNS)]))
+    header = paper_tables.row(["", "seeds", *EASIER_COLUMNS])
+    text = "Among 100 negatives of which those seen before cannot win (`scripts/easier_test.py`):"
+    return "\n".join([text, "", header, "|---|---:|---:|---:|", *rows])
+
+
+def _on_valid(run: dict) -> bool:
+    return run.get("config", {}).get("data", {}).get("train_on_valid", False)
+
+
+def _minutes(kept: list[dict]) -> str:
+    """Their mean, for each number of cores or kind of GPU: "46 on 2, 3 on NVIDIA H100"."""
+    by_machine: dict[str, list[float]] = {}
+    for run in kept:
+        if "seconds" in run["train"]:
+            of = paper_tables.machine_of(run["train"])
+            by_machine.setdefault(of, []).append(run["train"]["seconds"] / 60)
+    return ", ".join(f"{statistics.mean(m):.0f} on {of}" for of, m in by_machine.items())
+
+
+def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:
+    """Validation full NDCG@10 of each trained recipe's first seed, at up to `points` times."""
+    lines = []
+    for recipe, kept in recipes.items():
+        found = [p for p in kept[0].get("curve", []) if "full/NDCG@10" in p]
+        if not found or _on_valid(kept[0]):  # else it is no validation
+            continue
+        step = max(1, -(-len(found) // points))
+        chosen = found[::-1][::step][::-1]  # the last one among them
+        lines += [
+            f"{recipe}, validation, first seed:",
+            "",
+            paper_tables.row(["steps", *(f"{p['step']:,}" for p in chosen)]),
+            "|---|" + "---:|" * len(chosen),
+            paper_tables.row(["rows", *(f"{p['rows']:,}" for p in chosen)]),
+            paper_tables.row(["minutes", *(f"{p['minutes']:.1f}" for p in chosen)]),
+            paper_tables.row(["full NDCG@10", *(_figure(p["full/NDCG@10"]) for p in chosen)]),
+            "",
+        ]
+    return "\n".join(lines).strip()
+
+
+def _mean(kept: list[dict], protocol: str, metric: str) -> float:
+    return statistics.mean(run["test"][protocol][metric] for run in kept)
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return _figure(values[0])
+    return f"{_figure(statistics.mean(values))} ± {_figure(statistics.stdev(values))}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
