@@ -16,24 +16,18 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bert4rec_jax import allocator, cli, loading, modes
 from bert4rec_jax.data.sequences import Cases, Sequences
-from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
 from bert4rec_jax.evaluation.inputs import SeenItems
-from bert4rec_jax.evaluation.negatives import COUNT
+from bert4rec_jax.evaluation.negatives import COUNT, draw_negatives
 from bert4rec_jax.evaluation.ranking import Ranker
 from bert4rec_jax.metrics import metrics_from_ranks
-from bert4rec_jax.sampling import sample_negatives
-from bert4rec_jax.vocab import PAD
 from configs import default
 
 HARDER = "popularity_100"
-AT_ONCE = 256  # users
 
 
 def main() -> None:
@@ -66,9 +60,8 @@ def easier_ranks(
     Returns:
         int32 [cases] each.
     """
-    seen = SeenItems(log)
-    targets = log.items[log.offsets[cases.users] + cases.ends]
-    drawn = draw(log.counts, targets, seed=seed)
+    targets = targets_of(log, cases)
+    drawn = draw_negatives(log, OnlyTargets(log, cases), cases, protocol=HARDER, seed=seed)
     barred = np.zeros(drawn.shape, bool)
     for case, (user, end) in enumerate(zip(cases.users, cases.ends, strict=True)):
         barred[case] = np.isin(drawn[case], log.history(user)[:end])
@@ -76,35 +69,30 @@ def easier_ranks(
     # rank, which is then taken off. With `full` both scores are the same number of one product.
     negatives = np.where(barred, targets[:, None], drawn)
     ranker = Ranker(
-        trained.scorer, log, seen, protocols=(HARDER, "full"), max_length=trained.max_length
+        trained.scorer,
+        log,
+        SeenItems(log),
+        protocols=(HARDER, "full"),
+        max_length=trained.max_length,
     )
     ranks = ranker.ranks(trained.params, cases, {HARDER: negatives})[HARDER]
     return ranks - barred.sum(axis=1), barred.sum(axis=1)
 
 
-def draw(counts: np.ndarray, targets: np.ndarray, *, seed: int) -> np.ndarray:
-    """Distinct items by popularity, of all but the target: int32 ids [cases, COUNT].
+class OnlyTargets:
+    """Stands for `SeenItems` where nothing but the true item is left out of the draw."""
 
-    Args:
-        counts: rows of each id, of PAD first.
-    """
-    cumulative = jnp.asarray(np.cumsum(counts[1:]), jnp.int32)
-    root = jax.random.key(seed, impl="threefry2x32")
+    def __init__(self, log: Sequences, cases: Cases):
+        self._targets = np.zeros(len(log.users), np.int32)
+        self._targets[cases.users] = targets_of(log, cases)
 
-    @jax.jit
-    @jax.vmap
-    def draw_batch(place, target):
-        key = jax.random.fold_in(root, place)
-        return sample_negatives(key, cumulative, target[None], count=COUNT)
+    def ever(self, users: np.ndarray) -> np.ndarray:
+        """int32 ids [B, 1]."""
+        return self._targets[users][:, None]
 
-    drawn = []
-    for start in range(0, len(targets), AT_ONCE):
-        places = np.minimum(np.arange(start, start + AT_ONCE), len(targets) - 1)
-        drawn.append(draw_batch(places, targets[places].astype(np.int32)))
-    negatives = np.concatenate(jax.device_get(drawn))[: len(targets)]
-    if (negatives == PAD).any():
-        raise UserError(f"{COUNT} negatives are drawn, and the catalogue has fewer with rows")
-    return negatives
+
+def targets_of(log: Sequences, cases: Cases) -> np.ndarray:
+    return log.items[log.offsets[cases.users] + cases.ends]
 
 
 if __name__ == "__main__":

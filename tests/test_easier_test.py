@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from bert4rec_jax.evaluation.negatives import draw_negatives
 from bert4rec_jax.evaluation.scorers import popularity_scorer
 from tests import ranking_reference as reference
 
@@ -19,30 +20,31 @@ def log():
     return reference.random_log(np.random.default_rng(0), users=25, items=130, longest=60)
 
 
-def test_negatives_are_distinct_and_never_the_target_but_may_be_of_the_history(script, log):
+def draw(script, log, seed):
     cases = reference.last_items(log)
-    targets = log.items[log.offsets[cases.users] + cases.ends]
-    drawn = script.draw(np.maximum(log.counts, 1), targets, seed=0)
-    assert drawn.shape == (len(cases.users), 100)
-    for row, target in zip(drawn, targets, strict=True):
+    left_out = script.OnlyTargets(log, cases)
+    return draw_negatives(log, left_out, cases, protocol="popularity_100", seed=seed)
+
+
+def test_negatives_are_distinct_and_never_the_target_but_may_be_of_the_history(script, log):
+    drawn = draw(script, log, 0)
+    assert drawn.shape == (25, 100)
+    of_history = 0
+    for user, row in enumerate(drawn):
+        *history, target = log.history(user).tolist()
         assert len(set(row.tolist())) == 100
         assert target not in row
-    # Of 130 items nearly all are drawn, so also of a long history.
-    user = int(np.argmax(cases.ends))
-    assert set(drawn[user]) & set(log.history(cases.users[user])[: cases.ends[user]])
-    assert (drawn != script.draw(np.maximum(log.counts, 1), targets, seed=1)).any()
+        of_history += len(set(row.tolist()) & set(history))
+    assert of_history > 0
 
 
 def test_what_was_seen_before_cannot_win(script, log):
     scores = np.random.default_rng(1).permutation(131)
     scorer, params = popularity_scorer(scores)
     trained = types.SimpleNamespace(scorer=scorer, params=params, max_length=8)
-    cases = reference.last_items(log)
-    ranks, barred = script.easier_ranks(trained, log, cases, seed=3)
-    targets = log.items[log.offsets[cases.users] + cases.ends]
-    drawn = script.draw(log.counts, targets, seed=3)
-    for case, (user, end) in enumerate(zip(cases.users, cases.ends, strict=True)):
-        history = set(log.history(user)[:end].tolist())
-        others = [item for item in drawn[case].tolist() if item not in history]
-        assert barred[case] == 100 - len(others)
-        assert ranks[case] == sum(scores[item] >= scores[targets[case]] for item in others)
+    ranks, barred = script.easier_ranks(trained, log, reference.last_items(log), seed=3)
+    for user, row in enumerate(draw(script, log, 3)):
+        *history, target = log.history(user).tolist()
+        others = [item for item in row.tolist() if item not in history]
+        assert barred[user] == 100 - len(others)
+        assert ranks[user] == sum(scores[item] >= scores[target] for item in others)
