@@ -10,8 +10,7 @@ spread and the learning curve). The paper: popularity_100 .3025 and .1862. Valid
 negatives: .2297 to .2334).
 
 `configs/beauty.py:NAME` is another model with its own settings; configs/baselines.py has the names.
-`configs/beauty.py:cloze` is the paper's model and task, trained faster: kernels scaled to the
-width, ten times the learning rate.
+`configs/beauty.py:cloze` is the paper's model and task, trained faster as in configs/ml1m.py.
 `configs/beauty.py:paper` is the recipe of the original code (run_beauty.sh): 400,000 updates at
 1e-4.
 """
@@ -33,7 +32,6 @@ _BEYOND = {
     "masking.budget": 8,
     "masking.left_to_right_rate": 0.9,
     "optimizer.weight_decay": 0.1,
-    "train.batch_size": 128,
 }
 _SASREC = {
     "model.dropout": 0.1,
@@ -52,8 +50,7 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.masking.stride = 5
     if model == "paper":
         return config
-    config.model.kernel_init = "xavier"
-    config.optimizer.learning_rate = 1e-3
+    config.update_from_flattened_dict(baselines.FAST)
     config.train.steps = _STEPS.get(model, 8_000)
     config.train.eval_every = _EVAL_EVERY.get(model, 500)
     if model == "bert4rec":
