@@ -53,7 +53,7 @@ BEYOND = {
     "optimizer.bias_correction": True,
 }
 
-# Your own log, whatever it is: configs/custom.py, and `Recommender.fit`, which has a frame for it.
+# Your own log, whatever it is.
 CUSTOM = {
     "data.name": "custom",
     "model.kernel_init": "xavier",
@@ -70,3 +70,14 @@ def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.Config
     if config.model.name == "sasrec":
         config.model.attention_dropout = config.model.dropout  # one rate for both
     return config
+
+
+def custom(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """`config`, of configs/default.py, with what a log of your own has of the model `name` over it.
+
+    For configs/custom.py, and for `Recommender.fit`, which has a frame in a file's place.
+    """
+    config.update_from_flattened_dict(CUSTOM)
+    if name == "bert4rec":
+        config.update_from_flattened_dict(BEYOND)
+    return apply(config, name)

@@ -28,4 +28,8 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.train.steps = 3000
     config.train.batch_size = 128
     config.train.eval_every = 500
+    if model == "bert4rec":
+        config.update_from_flattened_dict(baselines.BEYOND)
+        config.train.steps = 1500
+        config.train.eval_every = 250
     return baselines.apply(config, model)
