@@ -28,7 +28,11 @@ def by_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _terminate(number, _):
+def _terminate(number, frame):
+    while frame is not None:
+        if frame.f_code is _HOOKED:  # the machine is so busy that it still runs
+            return _once_more()
+        frame = frame.f_back
     signal.signal(number, signal.SIG_DFL)
     raise Terminated(128 + number)
 
@@ -36,14 +40,22 @@ def _terminate(number, _):
 def _and_again_if_dropped(hook: Callable[[Any], None]) -> Callable[[Any], None]:
     """`hook`, and the signal again where Python drops its exception.
 
-    That is in the callbacks of weak references and of the garbage collector, of which JAX has many.
+    That is in the callbacks of weak references and of the garbage collector, of which JAX has many,
+    and in this function.
     """
 
     def hooked(unraisable):
         if not isinstance(unraisable.exc_value, Terminated):
             return hook(unraisable)
         signal.signal(signal.SIGTERM, _terminate)
-        # A little later, when the callback is left: in here it would be dropped once more.
-        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        _once_more()
 
     return hooked
+
+
+_HOOKED = _and_again_if_dropped(print).__code__  # that of each `hooked`
+
+
+def _once_more():
+    """The signal a little later, when what would drop its exception is left."""
+    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()

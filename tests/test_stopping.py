@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -43,3 +44,31 @@ def test_sigterm_in_a_callback_that_drops_exceptions_is_not_lost():
     with pytest.raises(stopping.Terminated):
         stopped()
     assert dropped == []
+
+
+def test_nor_one_that_comes_again_before_the_callback_is_left(monkeypatch):
+    """As on a machine so busy that the second signal is there before Python has dealt with it."""
+
+    class AtOnce(threading.Timer):
+        def start(self):
+            if len(started) < 3:
+                started.append(self)
+                self.function(*self.args)
+            else:
+                super().start()
+
+    class Callback:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    def stopped():
+        with stopping.by_exception():
+            Callback()
+            time.sleep(60)
+
+    started = []
+    monkeypatch.setattr(threading, "Timer", AtOnce)
+    with pytest.raises(stopping.Terminated):
+        stopped()
+    assert len(started) == 3
