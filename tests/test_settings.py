@@ -27,8 +27,9 @@ def test_every_model_has_settings_of_its_own():
     assert {baselines.MODELS[name]["model.name"] for name in baselines.MODELS} == set(NAMES)
     assert ml1m.get_config("lstm").model.cell == "lstm"
     assert ml1m.get_config("sasrec_bce").train.loss == "bce"
-    # SASRec has one rate for both: Beauty's is .5, that of ml-1m .2, with the full softmax .1.
+    # SASRec has one rate for both, another on each data set and with each loss.
     assert beauty.get_config("sasrec").model.attention_dropout == 0.5
+    assert beauty.get_config("sasrec_bce").model.attention_dropout == 0.2
     assert ml1m.get_config("sasrec_bce").model.attention_dropout == 0.2
     assert ml1m.get_config("sasrec").model.attention_dropout == 0.1
 
