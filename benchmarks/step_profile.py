@@ -1,15 +1,12 @@
 """Where the time of a training step goes: operations, bytes, their floor, and what was measured.
 
     python benchmarks/step_profile.py [--dataset=ml-1m|beauty] [--steps=10] [--batch-size=128]
-        [--top=0] [--dtype=float32]
 
 Time is the profiler's, of each compiled operation, summed by the part of the model that it comes
 from (its scope); operations that run at once on two threads are both counted, so the sum may be
 more than the step. Operations and bytes are counted by hand (`parts_of`), of what a step cannot do
 without: its padding included, recomputation left out. The floor is the larger of operations over
-the machine's matrix-product peak and bytes over its copying speed, both measured here first. --top
-lists so many operations that take longest. On a GPU, with the environment's
-XLA_FLAGS=--xla_gpu_enable_command_buffer= the profiler sees every kernel by its name.
+the machine's matrix-product peak and bytes over its copying speed, both measured here first.
 """
 
 import argparse
@@ -52,18 +49,13 @@ def main() -> None:
     parser.add_argument("--data", help="the log's file; default ../shared/data/DATASET.txt.gz")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128, help="windows an update")
-    parser.add_argument("--top", type=int, default=0, help="operations to list")
-    parser.add_argument("--dtype", default="float32", help="of activations")
     options = parser.parse_args()
     allocator.keep_freed_memory()
     experiment = _experiment(options)
     print(", ".join(f"{key} {value}" for key, value in harness.machine().items()))
     peak, bandwidth = measure_peak(), measure_bandwidth()
     print(f"matrix product {peak / 1e9:.0f} GFLOP/s, copying {bandwidth / 1e9:.1f} GB/s")
-    seconds, operations, host = measure(experiment, options.steps)
-    measured = collections.Counter()
-    for (_, scope), took in operations.items():
-        measured[part_of(scope)] += took
+    seconds, measured, host = measure(experiment, options.steps)
     rows = []
     counted = parts_of(experiment)
     for part in [*dict.fromkeys(part for _, part in SCOPES), OTHER]:
@@ -72,8 +64,6 @@ def main() -> None:
         rows.append((part, flops, moved, floor, measured[part]))
     rows.append(("host, between steps", 0.0, 0.0, 0.0, host))
     print(format_table(rows, seconds))
-    for (operation, scope), took in operations.most_common(options.top):
-        print(f"{1e3 * took:8.3f} ms  {operation}  {scope}")
 
 
 def _experiment(options):
@@ -86,35 +76,22 @@ def _experiment(options):
     )
     config.data.path = harness.data_file(options)
     config.train.batch_size = options.batch_size
-    config.model.dtype = options.dtype
     config.masking.last_only_rate = 0.0
     config.mesh.data = 1
     return Experiment(config)
 
 
-def measure_peak() -> float:
-    """Floating-point operations a second of a float32 matrix product: numpy's, or a GPU's."""
-    import jax
-
-    if jax.default_backend() == "cpu":
-        x = np.ones((2048, 2048), np.float32)
-        return 2 * len(x) ** 3 / _best_time(lambda: x @ x)
-    x = jax.numpy.ones((8192, 8192))
-    multiply = jax.jit(lambda x: x @ x)
-    return 2 * len(x) ** 3 / _best_time(lambda: jax.block_until_ready(multiply(x)))
+def measure_peak(size: int = 2048) -> float:
+    """Floating-point operations a second of a float32 matrix product in numpy."""
+    x = np.ones((size, size), np.float32)
+    return 2 * size**3 / _best_time(lambda: x @ x)
 
 
-def measure_bandwidth() -> float:
+def measure_bandwidth(mib: int = 256) -> float:
     """Bytes read and written a second by a copy that no cache holds."""
-    import jax
-
-    if jax.default_backend() == "cpu":
-        x = np.ones(64 << 20, np.float32)
-        y = np.empty_like(x)
-        return 2 * x.nbytes / _best_time(lambda: np.copyto(y, x))
-    x = jax.numpy.ones(1 << 28)
-    add = jax.jit(lambda x: x + 1)
-    return 2 * x.nbytes / _best_time(lambda: jax.block_until_ready(add(x)))
+    x = np.ones(mib << 18, np.float32)
+    y = np.empty_like(x)
+    return 2 * x.nbytes / _best_time(lambda: np.copyto(y, x))
 
 
 def _best_time(function, repeats: int = 10) -> float:
@@ -173,7 +150,7 @@ def _leaves(tree):
 
 
 def measure(experiment, steps: int):
-    """(seconds a step, {(operation, its scope): seconds a step}, the host's seconds a step)."""
+    """(seconds a step, {part: seconds a step}, seconds a step of the host alone)."""
     import jax
 
     state = experiment.initial_state()
@@ -196,23 +173,20 @@ def measure(experiment, steps: int):
 
     run(0, 2)
     seconds, host = run(2, steps)
-    operations = collections.Counter()
+    measured = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run(2 + steps, steps)
         (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
-        planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
-        # Of a GPU only what it ran itself, not what the host did to start it.
-        devices = [plane for plane in planes if plane.name.startswith("/device:GPU")]
-        for plane in devices or planes:
+        for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
             for line in plane.lines:
                 for event in line.events:
                     operation = dict(event.stats).get("hlo_op")
                     # A loop's own event spans those of the operations in it.
                     if operation and not operation.startswith(("while", "call", "conditional")):
-                        at = (operation, scopes.get(operation, ""))
-                        operations[at] += event.duration_ns / 1e9 / steps
-    return seconds, operations, host
+                        part = part_of(scopes.get(operation, ""))
+                        measured[part] += event.duration_ns / 1e9 / steps
+    return seconds, measured, host
 
 
 def part_of(scope: str) -> str:
@@ -227,15 +201,15 @@ def format_table(rows, seconds: float) -> str:
     for part, flops, moved, floor, took in rows:
         speed = f"{flops / took / 1e9:.0f}" if flops and took else ""
         lines.append(
-            f"| {part} | {flops / 1e9:.2f} | {moved / 1e6:.0f} | {1e3 * floor:.2f} "
-            f"| {1e3 * took:.2f} | {speed} |"
+            f"| {part} | {flops / 1e9:.2f} | {moved / 1e6:.0f} | {1e3 * floor:.1f} "
+            f"| {1e3 * took:.1f} | {speed} |"
         )
     total = [sum(row[i] for row in rows) for i in range(1, 5)]
     lines.append(
-        f"| sum | {total[0] / 1e9:.2f} | {total[1] / 1e6:.0f} | {1e3 * total[2]:.2f} "
-        f"| {1e3 * total[3]:.2f} | |"
+        f"| sum | {total[0] / 1e9:.2f} | {total[1] / 1e6:.0f} | {1e3 * total[2]:.1f} "
+        f"| {1e3 * total[3]:.1f} | |"
     )
-    lines.append(f"\nA step takes {1e3 * seconds:.1f} ms without the profiler.")
+    lines.append(f"\nA step takes {1e3 * seconds:.0f} ms without the profiler.")
     return "\n".join(lines)
 
 

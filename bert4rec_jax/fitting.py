@@ -78,9 +78,10 @@ def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     folder = _configs()
     config = runpy.run_path(str(folder / "default.py"))["get_config"]()
     recipes = runpy.run_path(str(folder / "baselines.py"))
+    config.update_from_flattened_dict(recipes["CUSTOM"])
     try:
         model = dict(settings.get("model", {})).get("name", "bert4rec")
-        recipes["custom"](config, model)
+        recipes["apply"](config, model)
         config.lock().update(settings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0]

@@ -1,10 +1,22 @@
 """Every model's own settings, which `configs/ml1m.py:NAME` puts over those of its data set.
 
 The same holds for `--config.model.name=NAME`. Sources: SASRec, github.com/kang205/SASRec; Caser,
-github.com/graytowne/caser_pytorch. What a model does not name here, it has in common with BERT4Rec.
+github.com/graytowne/caser_pytorch. What a model does not name here, it has in common with the paper's.
 """
 
 import ml_collections
+
+# What our recipes add to the paper's model and task: rows read left to right among the Cloze rows
+# (the data set may say how many), positions that see their neighbours, no dense layer before the
+# table, more rows that mask the last item alone; and Adam as everyone else has it.
+# `scripts/paper_tables.py recipe` takes them away one by one.
+BEYOND = {
+    "model.neighbours": 5,
+    "model.projection": False,
+    "masking.left_to_right_rate": 0.5,
+    "masking.last_only_rate": 0.2,
+    "optimizer.bias_correction": True,
+}
 
 # Adam as everyone but BERT has it. A left-to-right model learns from all places of a window, not
 # from a fifth of them, and needs no warm-up for it.
@@ -23,8 +35,8 @@ _SASREC = {
 _GRU4REC = {**_NEXT_ITEM, "model.name": "gru4rec", "model.layers": 1}
 
 MODELS = {
-    "bert4rec": {"model.name": "bert4rec"},
-    "cloze": {"model.name": "bert4rec"},  # the paper's model and task, where bert4rec goes beyond
+    "bert4rec": {"model.name": "bert4rec", **BEYOND},
+    "cloze": {"model.name": "bert4rec"},  # the paper's model and task
     "sasrec": _SASREC,  # with the loss of all the others, over the whole catalogue
     # With its own, against one sampled item, and the b2 that goes with it.
     "sasrec_bce": {**_SASREC, "train.loss": "bce", "optimizer.b2": 0.98},
@@ -41,19 +53,7 @@ FAST = {
     "optimizer.learning_rate": 1e-3,
     "train.batch_size": 128,
 }
-# What our recipes add to the paper's model and task: rows read left to right among the Cloze rows
-# (the data set may say how many), positions that see their neighbours, no dense layer before the
-# table, more rows that mask the last item alone; and Adam as everyone else has it.
-# `scripts/paper_tables.py recipe` takes them away one by one.
-BEYOND = {
-    "model.neighbours": 5,
-    "model.projection": False,
-    "masking.left_to_right_rate": 0.5,
-    "masking.last_only_rate": 0.2,
-    "optimizer.bias_correction": True,
-}
-
-# Your own log, whatever it is.
+# Your own log, whatever it is: configs/custom.py, and `Recommender.fit`, which has a frame for it.
 CUSTOM = {
     "data.name": "custom",
     "model.kernel_init": "xavier",
@@ -70,14 +70,3 @@ def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.Config
     if config.model.name == "sasrec":
         config.model.attention_dropout = config.model.dropout  # one rate for both
     return config
-
-
-def custom(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
-    """`config`, of configs/default.py, with what a log of your own has of the model `name` over it.
-
-    For configs/custom.py, and for `Recommender.fit`, which has a frame in a file's place.
-    """
-    config.update_from_flattened_dict(CUSTOM)
-    if name == "bert4rec":
-        config.update_from_flattened_dict(BEYOND)
-    return apply(config, name)

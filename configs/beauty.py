@@ -22,30 +22,31 @@ import ml_collections
 
 from configs import baselines, default
 
-_STEPS = {"cloze": 30_000, "sasrec_bce": 100_000, "gru4rec": 16_000}
-_EVAL_EVERY = {"cloze": 1000, "sasrec_bce": 5000, "gru4rec": 1000}
-# Beyond the paper. Most items are rare: nearly all rows are read left to right, where every item is
-# asked for, and few are masked; small kernels at first, so that a position is what its items'
-# embeddings say; and much dropout and decay.
-_BEYOND = {
-    **baselines.BEYOND,
-    "model.dropout": 0.45,
-    "model.kernel_init": "bert",
-    "masking.proportion": 0.15,
-    "masking.budget": 8,
-    "masking.left_to_right_rate": 0.9,
-    "optimizer.weight_decay": 0.1,
-}
-# What validation chose of SASRec's trials (results/): Beauty's dropout of .5 and much decay with
-# the full softmax; with one sampled item, of which an update learns less, less dropout and many
-# updates.
-_SASREC = {
+# Model -> its own settings on these data.
+_OWN = {
+    # Most items are rare: nearly all rows are read left to right, where every item is asked for,
+    # and few are masked; small kernels at first, so that a position is what its items' embeddings
+    # say; and much dropout and decay.
+    "bert4rec": {
+        "model.dropout": 0.45,
+        "model.kernel_init": "bert",
+        "masking.proportion": 0.15,
+        "masking.budget": 8,
+        "masking.left_to_right_rate": 0.9,
+        "optimizer.weight_decay": 0.1,
+    },
+    "cloze": {"train.steps": 30_000, "train.eval_every": 1000},
+    # What validation chose of SASRec's trials (results/): the data set's dropout and much decay;
+    # with one sampled item, of which an update learns less, less dropout and many updates.
     "sasrec": {"model.kernel_init": "bert", "optimizer.weight_decay": 0.1},
     "sasrec_bce": {
         "model.dropout": 0.2,
         "model.attention_dropout": 0.2,
         "optimizer.b2": 0.999,
+        "train.steps": 100_000,
+        "train.eval_every": 5000,
     },
+    "gru4rec": {"train.steps": 16_000, "train.eval_every": 1000},
 }
 
 
@@ -60,10 +61,7 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     if model == "paper":
         return config
     config.update_from_flattened_dict(baselines.FAST)
-    config.train.steps = _STEPS.get(model, 8_000)
-    config.train.eval_every = _EVAL_EVERY.get(model, 500)
-    if model == "bert4rec":
-        config.update_from_flattened_dict(_BEYOND)
+    config.train.steps, config.train.eval_every = 8_000, 500
     config = baselines.apply(config, model)
-    config.update_from_flattened_dict(_SASREC.get(model, {}))
+    config.update_from_flattened_dict(_OWN.get(model, {}))
     return config

@@ -13,4 +13,6 @@ from configs import baselines, default
 
 
 def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
-    return baselines.custom(default.get_config(), model)
+    config = default.get_config()
+    config.update_from_flattened_dict(baselines.CUSTOM)
+    return baselines.apply(config, model)

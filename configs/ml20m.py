@@ -20,6 +20,4 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
         return config
     config.update_from_flattened_dict(baselines.FAST)
     config.train.steps = 200_000  # not tuned
-    if model == "bert4rec":
-        config.update_from_flattened_dict(baselines.BEYOND)
     return baselines.apply(config, model)

@@ -29,7 +29,5 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.train.batch_size = 128
     config.train.eval_every = 500
     if model == "bert4rec":
-        config.update_from_flattened_dict(baselines.BEYOND)
-        config.train.steps = 1500
-        config.train.eval_every = 250
+        config.train.steps, config.train.eval_every = 1500, 250
     return baselines.apply(config, model)
