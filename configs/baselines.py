@@ -1,7 +1,8 @@
 """Every model's own settings, which `configs/ml1m.py:NAME` puts over those of its data set.
 
 The same holds for `--config.model.name=NAME`. Sources: SASRec, github.com/kang205/SASRec; Caser,
-github.com/graytowne/caser_pytorch. What a model does not name here, it has in common with the paper's.
+github.com/graytowne/caser_pytorch. What a model does not name here, it has in common with the
+paper's.
 """
 
 import ml_collections
