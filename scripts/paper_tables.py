@@ -6,7 +6,8 @@
 STUDY is hidden, proportion (the paper's Figures 3 and 4), length (Table 4), layers, heads or
 ablation (Table 5), the data set ml-1m or beauty. Each variant is the paper's model
 (`configs/ml1m.py:cloze`) with that setting changed. STUDY `recipe` changes a setting of our default
-config each.
+config each; `gru4rec`, `caser`, `sasrec` and `sasrec_bce` one of that model's own, to be chosen by
+the validation that their tables show.
 
 All of a study are trained for --steps updates and go on where they were stopped; --only trains
 some of them, say on one of several machines. The table of those that are finished is printed, and
@@ -64,6 +65,21 @@ STUDIES = {
         "no weight decay": {"optimizer.weight_decay": 0.0},
     },
 }
+# The same of the models that the paper compares with: a study each.
+TRIALS = {
+    "default": {},
+    "dropout .1": {"model.dropout": 0.1},
+    "dropout .2": {"model.dropout": 0.2},
+    "dropout .35": {"model.dropout": 0.35},
+    "dropout .5": {"model.dropout": 0.5},
+    "learning rate .0005": {"optimizer.learning_rate": 5e-4},
+    "learning rate .002": {"optimizer.learning_rate": 2e-3},
+    "weight decay .1": {"optimizer.weight_decay": 0.1},
+}
+BASELINES = ("gru4rec", "caser", "sasrec", "sasrec_bce")
+STUDIES |= dict.fromkeys(BASELINES, TRIALS)
+# Study -> whose settings it changes, if they are not the paper's model's.
+MODELS = {"recipe": "bert4rec", **dict(zip(BASELINES, BASELINES, strict=True))}
 LENGTHS = {"ml-1m": (10, 50, 100, 200, 400), "beauty": (10, 20, 30, 40, 50)}
 
 # NDCG@10 under popularity_100, d = 64: Tables 4 and 5. Figures 3 and 4 give no numbers.
@@ -128,12 +144,13 @@ def configs(study: str, dataset: str, *, data: str, steps: int, seed: int) -> di
     """
     made = {}
     module = importlib.import_module(f"configs.{CONFIGS[dataset]}")
-    recipe = "bert4rec" if study == "recipe" else "cloze"
     for variant, settings in STUDIES[study].items():
         if study == "length" and settings["model.max_length"] not in LENGTHS[dataset]:
             continue
-        config = module.get_config(recipe)
-        if study == "recipe" and settings and _has(config, settings):
+        config = module.get_config(MODELS.get(study, "cloze"))
+        if config.model.name == "sasrec" and "model.dropout" in settings:
+            settings = {**settings, "model.attention_dropout": settings["model.dropout"]}
+        if study in MODELS and settings and _has(config, settings):
             continue
         config.data.path, config.seed = data, seed
         config.train.steps = steps
@@ -165,8 +182,8 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
         runs: variant, as its folder is called -> the parts of its results.json.
     """
     trained = next(iter(runs.values()))["train"]
-    paper = {} if study == "recipe" else PAPER[dataset]
-    header = ["", "HR@10", "NDCG@10", "95% interval", "full NDCG@10"]
+    paper = {} if study in MODELS else PAPER[dataset]
+    header = ["", "HR@10", "NDCG@10", "95% interval", "full NDCG@10", "on validation"]
     header += ["the paper's NDCG@10"] * any(variant in paper for variant in STUDIES[study])
     header += ["minutes"]
     lines = [
@@ -189,6 +206,7 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
             "NDCG@10": f"{sampled['NDCG@10']:.4f}",
             "95% interval": f"{low:.4f} .. {high:.4f}",
             "full NDCG@10": f"{whole['NDCG@10']:.4f}",
+            "on validation": f"{one['valid']['full']['NDCG@10']:.4f}",
             "the paper's NDCG@10": f"{paper[variant]:.4f}" if variant in paper else "",
             "minutes": f"{one['train']['seconds'] / 60:.1f} on {machine_of(one['train'])}",
         }

@@ -44,3 +44,17 @@ def test_the_study_of_our_recipe_says_nothing_twice(script, dataset):
     # Of two settings that exclude each other the default's own is left out.
     assert len({"dense_layer_before_the_table", "LayerNorm_alone"} & set(made)) == 1
     assert len({"kernels_of_.02", "Xaviers_kernels"} & set(made)) == 1
+
+
+@pytest.mark.parametrize("dataset", ["ml-1m", "beauty"])
+@pytest.mark.parametrize("name", ["gru4rec", "caser", "sasrec", "sasrec_bce"])
+def test_the_study_of_another_model_changes_a_setting_of_its_own_each(script, dataset, name):
+    made = configs(script, name, dataset)
+    default = made.pop("default")
+    assert default.train.loss == ("bce" if name == "sasrec_bce" else "softmax")
+    assert len(made) >= 5
+    for config in made.values():
+        assert config != default
+        assert config.model.name == name.removesuffix("_bce")
+        if config.model.name == "sasrec":  # one rate for both
+            assert config.model.attention_dropout == config.model.dropout

@@ -21,6 +21,7 @@ def run(ndcg, *, seconds=600.0, cores=2):
         "dataset": {"name": "ml-1m"},
         "model": {"name": "bert4rec"},
         "train": {"steps": 4000, "seconds": seconds, "cores": cores, "seed": 0, "commit": "abc"},
+        "valid": {"full": {"NDCG@10": ndcg + 0.01}},
         "test": {"popularity_100": sampled, "full": {"HR@10": 2 * ndcg, "NDCG@10": ndcg}},
     }
 
@@ -99,7 +100,8 @@ def test_a_study_is_a_table_beside_the_papers_figures(tables):
     text = tables({}, {"ml-1m_ablation_2000": study})
     assert "ml-1m, ablation: 4,000 updates, seed 0" in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert [(row[0], row[5]) for row in rows[1:]] == [
+    assert [row[4:6] for row in rows[1:]] == [["0.1000", "0.1100"]] * 3  # test, validation
+    assert [(row[0], row[6]) for row in rows[1:]] == [
         ("| default", "0.4759"),
         ("| no PE", "0.2155"),
         ("| no LN", "0.4334"),
