@@ -179,7 +179,8 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
     """Markdown: a row a variant, ours beside the paper's.
 
     Args:
-        runs: variant, as its folder is called -> the parts of its results.json.
+        runs: variant, as its folder is called -> the parts of its results.json. Those that are no
+            longer variants, tried and not kept, stand last, with the commit that has them.
     """
     trained = next(iter(runs.values()))["train"]
     paper = {} if study in MODELS else PAPER[dataset]
@@ -194,8 +195,11 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
         row(header),
         "|---|" + "---:|" * (len(header) - 1),
     ]
-    for variant in STUDIES[study]:
-        one = runs.get(folder_of(variant))
+    names = {folder_of(variant): variant for variant in STUDIES[study]}
+    for folder in sorted(runs.keys() - names.keys()):
+        names[folder] = f"{folder.replace('_', ' ')} (of {runs[folder]['train']['commit']})"
+    for folder, variant in names.items():
+        one = runs.get(folder)
         if one is None:
             continue
         sampled, whole = one["test"]["popularity_100"], one["test"]["full"]

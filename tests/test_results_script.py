@@ -106,3 +106,11 @@ def test_a_study_is_a_table_beside_the_papers_figures(tables):
         ("| no PE", "0.2155"),
         ("| no LN", "0.4334"),
     ]
+
+
+def test_what_a_study_tried_and_did_not_keep_stands_last_with_its_commit(tables):
+    interval = {"popularity_100": {"NDCG@10": [0.48, 0.52]}}
+    study = {name: run(0.1) | {"test_interval": interval} for name in ("a_whim", "default")}
+    text = tables({}, {"ml-1m_recipe_4000": study})
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert rows[1:] == ["| default", "| a whim (of abc)"]
