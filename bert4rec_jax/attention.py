@@ -19,7 +19,6 @@ def attention(
     dropout_rate: float,
     causal: bool | jax.Array | None = None,
     asked: jax.Array | None = None,
-    positions: jax.Array | None = None,
     keep: Callable[[jax.Array], Any] | None = None,
 ) -> jax.Array:
     """Multi-head scaled dot-product attention within each segment.
@@ -41,8 +40,6 @@ def attention(
     qkv = qkv.reshape(batch, length, 3, heads, width // 3 // heads)
     q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # three of [B, h, N, d/h]
     index = jnp.arange(length, dtype=jnp.int32)[None, :]
-    if positions is not None:
-        q, k = (rotate(x, positions) for x in (q, k))
     queries, of_query = index, segments
     if asked is not None:
         queries, of_query = asked, jnp.take_along_axis(segments, asked, axis=1)
@@ -62,16 +59,6 @@ def attention(
         probabilities = dropout(dropout_key, probabilities, dropout_rate)
     context = jnp.einsum("bhqk,bhkc->bhqc", probabilities, v)
     return jnp.swapaxes(context, 1, 2).reshape(-1, width // 3)
-
-
-def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
-    """Rotary positions (Su et al., 2021, arXiv 2104.09864): [B, h, N, c] by positions [B, N]."""
-    half = x.shape[-1] // 2
-    rates = 10_000.0 ** (-jnp.arange(half) / half)
-    angles = positions[:, None, :, None] * rates  # [B, 1, N, c / 2]
-    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
 def pick_tokens(x: jax.Array, segments: jax.Array, asked: jax.Array | None) -> jax.Array:

@@ -54,11 +54,6 @@ class Encoder(nn.Module):
     neighbours: int = 0
     projection: bool = True
     without: str = ""
-    norm: str = "post"  # pre: before each sublayer; rms: RMSNorm for LayerNorm
-    rotary: bool = False  # queries and keys turned by their positions (Su et al., 2021)
-    temperature: float = 1.0  # scores are divided by it
-    cosine: bool = False  # scores are cosines of the angle, over the temperature
-    embedding_scale: float = 1.0  # of items and MASK among the inputs
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -74,7 +69,7 @@ class Encoder(nn.Module):
                 nn.initializers.constant(0.5),
                 (2 * self.neighbours, self.hidden),
             )
-        self.embedding_norm = _layer_norm(self.dtype, norm=self.norm)
+        self.embedding_norm = _layer_norm(self.dtype)
         self.block = [
             Block(
                 heads=self.heads,
@@ -83,14 +78,12 @@ class Encoder(nn.Module):
                 attention_dropout=self.attention_dropout,
                 kernel_init=self.kernel_init,
                 without=self.without,
-                norm=self.norm,
-                rotary=self.rotary,
                 dtype=self.dtype,
             )
             for _ in range(self.layers)
         ]
         self.output_dense = _dense(self.hidden, self.kernel_init, self.dtype)
-        self.output_norm = _layer_norm(self.dtype, norm=self.norm)
+        self.output_norm = _layer_norm(self.dtype)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (rows,))
 
     def __call__(
@@ -115,7 +108,6 @@ class Encoder(nn.Module):
         x = shards.take_rows(table, ids - 1)  # [B, N, d]
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
-        x = x * self.embedding_scale
         if self.neighbours:
             x = x + self._neighbourhood(x, segments, causal)
         if self.without != "positions":
@@ -125,8 +117,8 @@ class Encoder(nn.Module):
         x = x.reshape(-1, self.hidden)  # [B * N, d]
         x = self._drop(self.embedding_norm(x), train)
         for block in self.block[:-1]:
-            x = block(x, segments, train, causal=causal, positions=positions)
-        x = self.block[-1](x, segments, train, asked, causal, positions)
+            x = block(x, segments, train, causal=causal)
+        x = self.block[-1](x, segments, train, asked, causal)
         return x.reshape(len(ids), -1, self.hidden)  # [B, N or S, d]
 
     def transform(self, hidden: jax.Array) -> jax.Array:
@@ -136,15 +128,11 @@ class Encoder(nn.Module):
         """
         if self.projection:
             hidden = gelu(self.output_dense(hidden))
-        hidden = self.output_norm(hidden)
-        if self.cosine:
-            hidden = _unit(hidden)
-        return hidden / self.temperature
+        return self.output_norm(hidden)
 
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
-        table = _unit(self.item_embedding) if self.cosine else self.item_embedding
-        return table, shards.bar_padding(self.output_bias, self.items)
+        return self.item_embedding, shards.bar_padding(self.output_bias, self.items)
 
     def _neighbourhood(self, x, segments, causal):
         """What stands next to each position in its history, weighted and summed: [B, N, d]."""
@@ -178,8 +166,6 @@ class Block(nn.Module):
     attention_dropout: float
     kernel_init: str
     without: str
-    norm: str
-    rotary: bool
     dtype: Any
 
     @nn.compact
@@ -190,7 +176,6 @@ class Block(nn.Module):
         train: bool,
         asked: jax.Array | None = None,
         causal: jax.Array | None = None,
-        positions: jax.Array | None = None,
     ) -> jax.Array:
         def drop(y):
             return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
@@ -200,15 +185,10 @@ class Block(nn.Module):
 
         def joined(x, sublayer, name):
             y = drop(sublayer) if self.without == "residual" else x + drop(sublayer)
-            if self.without == "layer_norm" or self.norm == "pre":
-                return y
-            return _layer_norm(self.dtype, name, self.norm)(y)
-
-        def before(y, name):
-            return _layer_norm(self.dtype, name)(y) if self.norm == "pre" else y
+            return y if self.without == "layer_norm" else _layer_norm(self.dtype, name)(y)
 
         width = x.shape[-1]
-        qkv = dense(3 * width, "qkv")(before(x, "attention_norm"))
+        qkv = dense(3 * width, "qkv")(x)
         attended = attention(
             qkv,
             segments,
@@ -217,7 +197,6 @@ class Block(nn.Module):
             dropout_rate=self.attention_dropout,
             causal=causal,
             asked=asked,
-            positions=positions if self.rotary else None,
             keep=functools.partial(self.sow, "intermediates", "attention"),
         )
         attended = dense(width, "attention_out")(attended)
@@ -225,7 +204,7 @@ class Block(nn.Module):
         x = joined(x, attended, "attention_norm")
         if self.without == "feed_forward":
             return x
-        inner = gelu(dense(self.inner, "feed_forward_in")(before(x, "feed_forward_norm")))
+        inner = gelu(dense(self.inner, "feed_forward_in")(x))
         outer = dense(width, "feed_forward_out")(inner)
         return joined(x, outer, "feed_forward_norm")
 
@@ -253,12 +232,6 @@ def _dense(features, kernel_init, dtype, name=None):
     return nn.Dense(features, kernel_init=initializers.BY_NAME[kernel_init], dtype=dtype, name=name)
 
 
-def _unit(x):
-    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
-
-
-def _layer_norm(dtype, name=None, norm="post"):
-    if norm == "rms":
-        return nn.RMSNorm(epsilon=1e-12, use_fast_variance=False, dtype=dtype, name=name)
+def _layer_norm(dtype, name=None):
     # The one-pass variance E[x^2] - E[x]^2 loses digits; 1e-12 is TensorFlow's contrib epsilon.
     return nn.LayerNorm(epsilon=1e-12, use_fast_variance=False, dtype=dtype, name=name)

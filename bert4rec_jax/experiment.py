@@ -99,7 +99,7 @@ class Experiment:
             schedule=options.pop("schedule"),
             steps=self.config.train.steps,
         )
-        return make_optimizer(schedule, average=self.config.train.average, **options)
+        return make_optimizer(schedule, **options)
 
     def initial_state(self):
         return mesh.init_in_place(
@@ -163,7 +163,6 @@ class Experiment:
             loss=tasks.loss(self.config.train, items=len(self.log.vocab)),
             budgets=budgets,
             key=self._key("steps"),
-            growing=self.config.train.curriculum * self.config.train.steps,
         )
         state = self._axes(init_state, optimizer=self.optimizer)
         mapped = mesh.map_over_devices(

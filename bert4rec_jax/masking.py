@@ -5,7 +5,6 @@ Everything here is a pure function of its key and works on one row; the caller b
 maximal run of positions with the same segment number.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -63,18 +62,13 @@ def mask_counts(max_length: int, *, proportion: float, budget: int) -> np.ndarra
     return np.array(counts, np.int32)
 
 
-def random_order(
-    keys: jax.Array, segments: jax.Array, positions: jax.Array, recency: float = 0.0
-) -> jax.Array:
+def random_order(keys: jax.Array, segments: jax.Array, positions: jax.Array) -> jax.Array:
     """Each position's place in a uniformly random order of its history: int32 [N], from 0.
 
     `keys` holds one key per position, shape [N]. The first k places of every history are a uniform
     draw of k of its items without replacement, so all n-choose-k masks are equally likely.
     """
     draws = jax.vmap(jax.random.bits)(keys)
-    if recency:  # Efraimidis and Spirakis: the smallest of -log(u) / weight are a weighted draw
-        u = jax.vmap(functools.partial(jax.random.uniform, minval=1e-12))(keys)
-        draws = jnp.log(-jnp.log(u)) - recency * jnp.log1p(positions)
     # Padding sorts last, so a history's sorted positions stay within the range it occupies.
     group = jnp.where(segments > 0, segments, jnp.iinfo(jnp.int32).max)
     index = jnp.arange(len(segments), dtype=jnp.int32)
@@ -91,7 +85,6 @@ def cloze(
     mask_id: int,
     last_only_rate: float,
     mask_rate: float = 1.0,
-    recency: float = 0.0,
     static_key: jax.Array | None = None,
     static_copies: int = 0,
 ) -> Task:
@@ -127,7 +120,7 @@ def cloze(
     last_only, mask_keys = jax.vmap(window_keys)(row.starts)
     keys = jax.vmap(jax.random.fold_in)(mask_keys, row.positions)
 
-    drawn = random_order(keys, row.segments, row.positions, recency) < counts[row.lengths]
+    drawn = random_order(keys, row.segments, row.positions) < counts[row.lengths]
     is_last = row.positions == row.lengths - 1
     masked = jnp.where(last_only, is_last, drawn) & (row.segments > 0)
 

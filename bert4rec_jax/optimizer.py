@@ -1,7 +1,5 @@
 """Adam with decoupled weight decay as the original code has it (optimization.py), in Optax."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -84,7 +82,6 @@ def make_optimizer(
     b2: float = 0.999,
     eps: float = 1e-6,
     bias_correction: bool = False,
-    average: float = 0.0,
 ) -> optax.GradientTransformation:
     """Clip the global norm, Adam, decoupled decay, and the schedule, in the original's order."""
     adam = optax.scale_by_adam if bias_correction else scale_by_uncorrected_adam
@@ -93,41 +90,4 @@ def make_optimizer(
         adam(b1=b1, b2=b2, eps=eps),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.scale_by_learning_rate(schedule),
-        *([keep_average(average)] if average else []),
     )
-
-
-class Average(NamedTuple):
-    params: Any
-    count: jax.Array
-
-
-def keep_average(decay: float) -> optax.GradientTransformation:
-    """Keeps a moving average of the parameters, beside them; of the first ones a plain mean."""
-
-    def init(params):
-        return Average(jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32))
-
-    def update(updates, state, params):
-        count = state.count + 1
-        rate = jnp.minimum(decay, count / (count + 10.0))
-        new = optax.apply_updates(params, updates)
-        mean = jax.tree.map(lambda m, p: rate * m + (1 - rate) * p, state.params, new)
-        return updates, Average(mean, count)
-
-    return optax.GradientTransformation(init, update)
-
-
-def exchanged(state):
-    """The train state with its parameters and their average in each other's places."""
-    if not isinstance(state.opt_state, tuple) or not isinstance(state.opt_state[-1], Average):
-        return state
-    *others, last = state.opt_state
-    return state._replace(
-        params=last.params, opt_state=(*others, last._replace(params=state.params))
-    )
-
-
-def averaged(state):
-    """The parameters to be judged of a train state: their average where one is kept."""
-    return exchanged(state).params

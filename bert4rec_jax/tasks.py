@@ -57,16 +57,6 @@ def cloze(
     )
 
 
-def smoothed(key, hidden, table, bias, labels, weights, *, share):
-    """Cross-entropy where `share` of the label's weight is spread evenly over the catalogue."""
-    del key
-    exact = losses.softmax_cross_entropy(hidden, table, bias, labels, weights)
-    chosen = jnp.maximum(labels - 1, 0)
-    of_label = jnp.sum(hidden * table[chosen], axis=1) + bias[chosen]
-    mean = hidden @ jnp.mean(table, axis=0) + jnp.mean(bias)
-    return exact + share * jnp.sum(weights * (of_label - mean))
-
-
 def loss(train: Mapping[str, Any], *, items: int) -> Callable:
     """The loss that the section `train` names, over a catalogue of so many items."""
     needed = {
@@ -77,6 +67,4 @@ def loss(train: Mapping[str, Any], *, items: int) -> Callable:
     }
     has = {"items": items, "negatives": train["negatives"], "calibration": train["calibration"]}
     name = train["loss"]
-    if train["label_smoothing"]:
-        return functools.partial(smoothed, share=train["label_smoothing"])
     return functools.partial(losses.LOSSES[name], **{key: has[key] for key in needed[name]})

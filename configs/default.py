@@ -45,11 +45,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.projection = True
     # bert4rec: what an ablation leaves out (Table 5): positions, feed_forward, layer_norm, residual
     config.model.without = ""
-    config.model.norm = "post"
-    config.model.rotary = False
-    config.model.temperature = 1.0
-    config.model.cosine = False
-    config.model.embedding_scale = 1.0
     config.model.dtype = "float32"  # of activations; bfloat16 on accelerators
 
     config.model.cell = "gru"  # gru4rec: gru or lstm
@@ -67,7 +62,6 @@ def get_config() -> ml_collections.ConfigDict:
     # bert4rec: rows read left to right, which also ask for every next item (mixture.py); 0: the
     # paper's
     config.masking.left_to_right_rate = 0.0
-    config.masking.recency = 0.0  # an item is drawn for masking with odds place^recency
     config.masking.stride = 100  # items between windows of a long history (run_ml-1m.sh: N / 2)
 
     config.optimizer = ml_collections.ConfigDict()
@@ -88,9 +82,6 @@ def get_config() -> ml_collections.ConfigDict:
     # softmax: over all items; sampled_softmax or gbce (gSASRec): for large catalogues; bce: against
     # one sampled item (SASRec).
     config.train.loss = "softmax"
-    config.train.label_smoothing = 0.0
-    config.train.average = 0.0  # decay of the moving average of parameters that is judged
-    config.train.curriculum = 0.0  # share of the steps in which windows grow from N / 10 to N
     config.train.negatives = 256  # sampled_softmax, gbce: K, items (gSASRec's value)
     config.train.calibration = 0.75  # gbce: t, 0 (plain bce) to 1 (as if against all items)
     config.train.log_every = 50  # steps

@@ -63,17 +63,6 @@ STUDIES = {
         "kernels of .02": {"model.kernel_init": "bert"},
         "Xavier's kernels": {"model.kernel_init": "xavier"},
         "no weight decay": {"optimizer.weight_decay": 0.0},
-        "average of parameters": {"train.average": 0.999},
-        "rotary positions": {"model.rotary": True},
-        "rotary positions alone": {"model.rotary": True, "model.without": "positions"},
-        "label smoothing .1": {"train.label_smoothing": 0.1},
-        "LayerNorm first": {"model.norm": "pre"},
-        "RMSNorm": {"model.norm": "rms"},
-        "temperature 2": {"model.temperature": 2.0},
-        "cosine scores": {"model.cosine": True, "model.temperature": 0.05},
-        "item embeddings times 8": {"model.embedding_scale": 8.0},
-        "masks drawn by recency": {"masking.recency": 1.0},
-        "windows that grow": {"train.curriculum": 0.5},
     },
 }
 # The same of the models that the paper compares with: a study each.

@@ -15,7 +15,6 @@ from orbax.checkpoint import checkpoint_managers as policies
 from bert4rec_jax import hosts
 from bert4rec_jax.console import say
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.optimizer import exchanged
 from bert4rec_jax.shards import has_item_rows
 from bert4rec_jax.training.integrity import (
     DamagedCheckpoint,
@@ -108,7 +107,6 @@ class Checkpoints:
     ) -> None:
         """Save in the background. `metrics` of a validation at this very step, or None."""
         step = int(state.step)
-        state = exchanged(state)
         if step in self._manager.all_steps():
             return
         items = {
@@ -157,7 +155,7 @@ class Checkpoints:
         items = {"params": like.params, "train": {"step": like.step, "opt_state": like.opt_state}}
         restored = self._restore(step, items)
         train = restored["train"]
-        return exchanged(TrainState(train["step"], restored["params"], train["opt_state"]))
+        return TrainState(train["step"], restored["params"], train["opt_state"])
 
     def restore_params(self, step: int, like: Any) -> Any:
         """The parameters alone; `like` is a tree of arrays or of ShapeDtypeStructs."""

@@ -11,7 +11,6 @@ import jax
 
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.hosts import Agreement
-from bert4rec_jax.optimizer import averaged
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.records import Progress, Records
 from bert4rec_jax.training.state import TrainState
@@ -186,7 +185,7 @@ def fit(
             report(options.log_every)
         if step % options.eval_every == 0 or step == options.steps:
             report(len(waiting))
-            metrics = validate(averaged(state))
+            metrics = validate(state.params)
             standing.stale += 1
             if metrics[options.select_by] > standing.best:
                 standing.best, standing.stale = metrics[options.select_by], 0

@@ -86,7 +86,6 @@ def make_train_step(
     loss: Callable,
     budgets: Sequence[Budget],
     key: jax.Array,
-    growing: float = 0.0,
 ) -> Callable:
     """The per-device step, for `mesh.map_over_devices`.
 
@@ -109,10 +108,6 @@ def make_train_step(
     def step(state: TrainState, log, starts, lengths):
         step_key = jax.random.fold_in(key, state.step)
         mask_key, dropout_key = jax.random.split(step_key)
-        if growing:  # the last items of each window: a tenth of N at first, all from `growing` on
-            share = 0.1 + 0.9 * jnp.clip(state.step / growing, 0.0, 1.0)
-            kept = jnp.minimum(lengths, jnp.ceil(share * model.max_length).astype(lengths.dtype))
-            starts, lengths = starts + lengths - kept, kept
         with jax.named_scope("rows"):
             rows = make_rows(log, starts, lengths, max_length=model.max_length)
             # Places in the batch of all devices: what a row asks must not depend on their number.
