@@ -106,7 +106,8 @@ def tables(
         parts += [
             "## Studies",
             "By `python scripts/paper_tables.py STUDY --dataset=DATASET --steps=STEPS`. Of one "
-            "data set, variants of two studies that are the same model are the same run.",
+            "data set, variants of two studies that are the same model are the same run. A row "
+            "with (of COMMIT) was tried and not kept: only that commit has its setting.",
         ]
     for folder, variants in studies.items():
         dataset, study, _ = folder.split("_")
