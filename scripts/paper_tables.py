@@ -79,7 +79,7 @@ TRIALS = {
 BASELINES = ("gru4rec", "caser", "sasrec", "sasrec_bce")
 STUDIES |= dict.fromkeys(BASELINES, TRIALS)
 # Study -> whose settings it changes, if they are not the paper's model's.
-MODELS = {"recipe": "bert4rec", **dict(zip(BASELINES, BASELINES, strict=True))}
+MODELS = {"recipe": "bert4rec", **{name: name for name in BASELINES}}
 LENGTHS = {"ml-1m": (10, 50, 100, 200, 400), "beauty": (10, 20, 30, 40, 50)}
 
 # NDCG@10 under popularity_100, d = 64: Tables 4 and 5. Figures 3 and 4 give no numbers.
