@@ -31,6 +31,7 @@ _OWN = {
     # Validation .1946 (full NDCG@10), with .2 .1906 (results/).
     "sasrec": {"model.dropout": 0.1, "model.attention_dropout": 0.1},
     "sasrec_bce": {"train.steps": 16_000, "train.eval_every": 800},
+    "caser": {"train.batch_size": 32},
 }
 
 

@@ -27,6 +27,10 @@ from bert4rec_jax.evaluation import report
 
 CONFIGS = {"ml-1m": "ml1m", "beauty": "beauty"}
 
+KERNELS = {
+    "kernels of .02": {"model.kernel_init": "bert"},
+    "Xavier's kernels": {"model.kernel_init": "xavier"},
+}
 # Study -> variant -> settings over the config's.
 STUDIES = {
     "hidden": {f"d = {d}": {"model.hidden": d} for d in (16, 32, 64, 128, 256)},
@@ -60,12 +64,11 @@ STUDIES = {
         "learning rate .002": {"optimizer.learning_rate": 2e-3},
         "sampled softmax": {"train.loss": "sampled_softmax"},
         "gBCE": {"train.loss": "gbce"},
-        "kernels of .02": {"model.kernel_init": "bert"},
-        "Xavier's kernels": {"model.kernel_init": "xavier"},
         "no weight decay": {"optimizer.weight_decay": 0.0},
+        **KERNELS,
     },
 }
-# The same of the models that the paper compares with: a study each.
+# Settings that all models have which the paper compares with; a study each, with what is its own.
 TRIALS = {
     "default": {},
     "dropout .1": {"model.dropout": 0.1},
@@ -76,8 +79,13 @@ TRIALS = {
     "learning rate .002": {"optimizer.learning_rate": 2e-3},
     "weight decay .1": {"optimizer.weight_decay": 0.1},
 }
-BASELINES = ("gru4rec", "caser", "sasrec", "sasrec_bce")
-STUDIES |= dict.fromkeys(BASELINES, TRIALS)
+BASELINES = {
+    "gru4rec": TRIALS | {"two layers": {"model.layers": 2}},
+    "caser": TRIALS | {f"{n} items at once": {"model.window": n} for n in (3, 9)},
+    "sasrec": TRIALS | KERNELS,
+    "sasrec_bce": TRIALS | KERNELS,
+}
+STUDIES |= BASELINES
 # Study -> whose settings it changes, if they are not the paper's model's.
 MODELS = {"recipe": "bert4rec", **{name: name for name in BASELINES}}
 LENGTHS = {"ml-1m": (10, 50, 100, 200, 400), "beauty": (10, 20, 30, 40, 50)}
