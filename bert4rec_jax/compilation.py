@@ -8,7 +8,12 @@ import jax
 
 
 def keep_beside(workdir: pathlib.Path) -> None:
-    """Keep compiled programs beside the run, so that the next start does not compile again."""
+    """Keep compiled programs beside the run, so that the next start does not compile again.
+
+    The folder that the environment variable JAX_COMPILATION_CACHE_DIR names is kept instead.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
     if os.access(workdir, os.W_OK):
         # One that cannot be written costs the next start time, and is no fault of this run.
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")

@@ -17,20 +17,19 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 ).strip()
 
+# Compiling is most of what the tests do. XLA's own passes all run, LLVM's expensive ones do not,
+# and what one test has compiled another one reads. A process has a folder of its own: JAX's writes
+# to it are not atomic.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
 import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# Compiling is most of what the tests do. XLA's own passes all run, LLVM's expensive ones do not,
-# and what one test has compiled another one reads. A process has a folder of its own: JAX's writes
-# to it are not atomic.
-jax.config.update("jax_disable_most_optimizations", True)
-COMPILED = tempfile.mkdtemp(prefix="compiled-")
-atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
-jax.config.update("jax_compilation_cache_dir", COMPILED)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # A compilation inside an example takes as long as it takes: no deadline.
 hypothesis.settings.register_profile(

@@ -4,7 +4,6 @@ import pathlib
 import runpy
 import sys
 
-import jax
 import polars as pl
 import pytest
 
@@ -73,7 +72,6 @@ def test_the_quickstart_learns_the_ring(tmp_path, capsys, monkeypatch):
     )
     monkeypatch.setattr(html, "write_report", lambda *_, **__: None)
     names = runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
-    jax.config.update("jax_compilation_cache_dir", None)
     assert capsys.readouterr().out.splitlines()[-3].startswith("film 10 ")
     with pytest.raises(UserError, match="holds a run on another frame"):
         Recommender.fit(

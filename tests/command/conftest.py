@@ -5,7 +5,7 @@ import pathlib
 import polars as pl
 import pytest
 
-from tests.command.program import TINY, new_workdir, run
+from tests.command.program import TINY, run
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +27,13 @@ def cache(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture
-def workdir(tmp_path, cache) -> pathlib.Path:
-    return new_workdir(tmp_path / "run", cache)
+def workdir(tmp_path) -> pathlib.Path:
+    return tmp_path / "run"
 
 
 @pytest.fixture(scope="session")
 def trained(log, cache, tmp_path_factory):
-    workdir = new_workdir(tmp_path_factory.mktemp("trained") / "run", cache)
+    workdir = tmp_path_factory.mktemp("trained") / "run"
     done = run(cache, *TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return workdir, done

@@ -24,14 +24,12 @@ TINY = (
 def start(
     cache, *arguments, devices: int = 1, prefix: tuple[str, ...] = (), **variables: str
 ) -> subprocess.Popen:
-    """`variables` go into its environment."""
+    """`cache` has the programs that earlier ones compiled; `variables` go into its environment."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in tests/conftest.py
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else the folder's name is in the key
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else a copied cache is of no use
         **variables,
     }
     return subprocess.Popen(
@@ -46,13 +44,6 @@ def run(
     process = start(cache, *arguments, devices=devices, prefix=prefix)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
-def new_workdir(path, cache) -> pathlib.Path:
-    """An empty work directory whose runs compile nothing that another one has compiled."""
-    path.mkdir()
-    (path / "compilation_cache").symlink_to(cache)
-    return path
 
 
 def losses(workdir) -> dict[int, float]:

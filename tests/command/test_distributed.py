@@ -1,4 +1,4 @@
-"""Several processes as one run, on the collectives of this machine's loopback."""
+"""Several devices as one run: of one process, and of several by this machine's loopback."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.command.program import TINY, losses, new_workdir, run, start
+from tests.command.program import TINY, losses, run, start
 
 # Without what each device draws for itself, and without a rate that falls towards train.steps.
 PLAIN = ("--config.train.packed=False", "--config.model.dropout=0.0")
@@ -73,14 +73,14 @@ def running(workdir, processes, *, lines: int):
 @pytest.fixture(scope="module")
 def alone(log, cache, tmp_path_factory):
     """One process with one device."""
-    workdir = new_workdir(tmp_path_factory.mktemp("alone") / "run", cache)
+    workdir = tmp_path_factory.mktemp("alone") / "run"
     done = run(cache, *TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return workdir, done
 
 
 def check(alone, log, cache, workdir, ended) -> None:
-    """That four devices of several processes have done what one process did alone."""
+    """That four devices, of one process or several, have done what one device did alone."""
     first, *others = ended
     assert first[0] == 0, first[2]
     assert losses(workdir) == pytest.approx(losses(alone[0]), rel=1e-5)
@@ -93,6 +93,13 @@ def check(alone, log, cache, workdir, ended) -> None:
         "--config.mesh.model=1",
     )  # fmt: skip
     assert figures(first[1]) == judged.stdout
+
+
+def test_one_process_with_four_devices_and_a_split_table(alone, log, cache, workdir):
+    """Two devices share a batch and each two of them the table, which one device then judges."""
+    command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
+    done = run(cache, *command, "--config.mesh.model=2", devices=4)
+    check(alone, log, cache, workdir, [(done.returncode, done.stdout, done.stderr)])
 
 
 def test_two_processes_with_a_split_table(alone, log, cache, workdir):

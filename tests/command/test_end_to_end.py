@@ -10,7 +10,7 @@ import pytest
 from jax import export as jax_export
 
 from bert4rec_jax import Recommender
-from tests.command.program import TINY, losses, new_workdir, run, start
+from tests.command.program import TINY, losses, run, start
 
 
 def test_a_run_leaves_what_the_contract_says(trained):
@@ -74,25 +74,6 @@ def test_a_validation_on_training_items_neither_stops_nor_chooses(log, cache, wo
     assert done.returncode == 0, done.stderr
     trained = json.loads((workdir / "results.json").read_text())["train"]
     assert (trained["steps"], trained["best_step"], trained["end"]) == (12, 12, "steps")
-
-
-def test_four_devices_print_the_same_losses(trained, log, cache, tmp_path):
-    """Without dropout, which each device draws for itself, and with one window a row. Two devices
-    share a batch and each two of them the table, which one device then judges as they did."""
-    command = (*TINY, f"--config.data.path={log}", "--config.train.steps=4")
-    command += ("--config.train.packed=False",)
-    command += ("--config.model.dropout=0.0", "--config.model.attention_dropout=0.0")
-    for devices, split in ((1, 1), (4, 2)):
-        workdir = new_workdir(tmp_path / str(devices), cache)
-        options = (f"--workdir={workdir}", f"--config.mesh.model={split}")
-        done = run(cache, *command, *options, devices=devices)
-        assert done.returncode == 0, done.stderr
-    one, four = losses(tmp_path / "1"), losses(tmp_path / "4")
-    assert one == pytest.approx(four, rel=1e-5)
-    assert "4 x cpu" in done.stderr
-    again = run(cache, "--mode=evaluate", options[0], "--config.mesh.model=1")
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == done.stdout
 
 
 @pytest.mark.parametrize(
@@ -205,7 +186,7 @@ def test_a_table_goes_on_with_the_models_that_are_not_done(log, cache, tmp_path)
 @pytest.fixture(scope="module", params=["popularity", "markov", "sasrec", "gru4rec", "caser"])
 def another(request, log, cache, tmp_path_factory):
     """(model, work directory, finished process) of a run with each of the other models."""
-    workdir = new_workdir(tmp_path_factory.mktemp("another") / request.param, cache)
+    workdir = tmp_path_factory.mktemp("another") / request.param
     command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     command += (f"--config.model.name={request.param}", "--config.train.steps=2")
     done = run(cache, *command)

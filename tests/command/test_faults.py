@@ -16,13 +16,12 @@ from tests.command.program import TINY, losses, run, start
 
 
 @pytest.fixture
-def workdir(trained, tmp_path):
-    """A new one, with the programs of `trained` compiled."""
-    shutil.copytree(trained[0] / "compilation_cache", tmp_path / "compilation_cache")
-    return tmp_path
+def own_cache(cache, trained, tmp_path):
+    """With the programs of `trained`: a process that is killed may spoil it."""
+    return shutil.copytree(cache, tmp_path / "compiled")
 
 
-def test_killed_while_saving_and_while_evaluating(trained, log, cache, workdir):
+def test_killed_while_saving_and_while_evaluating(trained, log, own_cache, workdir):
     command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     command += ("--config.train.checkpoint_minutes=1e-6",)  # after every step
     metrics, checkpoints = workdir / "metrics.jsonl", workdir / "checkpoints"
@@ -34,14 +33,14 @@ def test_killed_while_saving_and_while_evaluating(trained, log, cache, workdir):
         return metrics.exists() and '"step": 12, "split": "valid"' in metrics.read_text()
 
     for moment in (saving, evaluating):
-        process = start(cache, *command)
+        process = start(own_cache, *command)
         while not moment():
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    done = run(cache, *command)
+    done = run(own_cache, *command)
     assert done.returncode == 0, done.stderr
     assert done.stdout == trained[1].stdout
     assert losses(workdir) == losses(trained[0])
@@ -53,11 +52,11 @@ def test_killed_while_saving_and_while_evaluating(trained, log, cache, workdir):
     assert not saving()
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(trained, log, cache, workdir):
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(trained, log, own_cache, workdir):
     """A limit on the size of files stands in for the disk: most of a checkpoint's do not fit."""
     command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     limit = ("sh", "-c", 'ulimit -f 16 && exec "$@"', "sh")  # 8 KiB a file
-    full = run(cache, *command, prefix=limit)
+    full = run(own_cache, *command, prefix=limit)
     assert full.returncode == 2
     assert full.stdout == ""
     last = full.stderr.splitlines()[-1]
@@ -65,7 +64,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(trained, log, cach
     assert last.endswith("free some space; the same command then goes on")
     assert "Traceback" not in full.stderr
     assert "Exception" not in full.stderr
-    done = run(cache, *command)
+    done = run(own_cache, *command)
     assert done.returncode == 0, done.stderr
     assert done.stdout == trained[1].stdout
     assert losses(workdir) == losses(trained[0])

@@ -5,7 +5,6 @@ import json
 import pathlib
 import shutil
 
-import jax
 import polars as pl
 import pytest
 
@@ -64,8 +63,7 @@ def grown(trained, later, tmp_path_factory):
             assert not finetune(old, new, later, retire=retire)
         assert steps(new) == [1, 2, 3]
         assert finetune(old, new, later, retire=retire)
-    yield old, new, before, contents(old)
-    jax.config.update("jax_compilation_cache_dir", None)
+    return old, new, before, contents(old)
 
 
 def contents(folder):
