@@ -76,7 +76,10 @@ TRIALS = {
     "dropout .35": {"model.dropout": 0.35},
     "dropout .5": {"model.dropout": 0.5},
     "learning rate .0005": {"optimizer.learning_rate": 5e-4},
+    "learning rate .001": {"optimizer.learning_rate": 1e-3},
     "learning rate .002": {"optimizer.learning_rate": 2e-3},
+    "learning rate .004": {"optimizer.learning_rate": 4e-3},
+    "learning rate .008": {"optimizer.learning_rate": 8e-3},
     "weight decay .1": {"optimizer.weight_decay": 0.1},
 }
 BASELINES = {
