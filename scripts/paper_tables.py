@@ -62,6 +62,8 @@ STUDIES = {
         "cosine": {"optimizer.schedule": "cosine"},
         "learning rate .0005": {"optimizer.learning_rate": 5e-4},
         "learning rate .002": {"optimizer.learning_rate": 2e-3},
+        "learning rate .004": {"optimizer.learning_rate": 4e-3},
+        "learning rate .008": {"optimizer.learning_rate": 8e-3},
         "sampled softmax": {"train.loss": "sampled_softmax"},
         "gBCE": {"train.loss": "gbce"},
         "no weight decay": {"optimizer.weight_decay": 0.0},
@@ -80,6 +82,7 @@ TRIALS = {
     "learning rate .002": {"optimizer.learning_rate": 2e-3},
     "learning rate .004": {"optimizer.learning_rate": 4e-3},
     "learning rate .008": {"optimizer.learning_rate": 8e-3},
+    "learning rate .016": {"optimizer.learning_rate": 16e-3},
     "weight decay .1": {"optimizer.weight_decay": 0.1},
 }
 BASELINES = {
