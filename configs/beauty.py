@@ -47,7 +47,6 @@ _OWN = {
         "train.eval_every": 5000,
     },
     "gru4rec": {"train.steps": 16_000, "train.eval_every": 1000},
-    "caser": {"train.batch_size": 32},
 }
 
 
