@@ -15,6 +15,7 @@ from tests.command.program import TINY, losses, run, start
 # Without what each device draws for itself, and without a rate that falls towards train.steps.
 PLAIN = ("--config.train.packed=False", "--config.model.dropout=0.0")
 PLAIN += ("--config.model.attention_dropout=0.0", "--config.optimizer.schedule=constant")
+WITHOUT_END = ("--config.train.steps=1000000", "--config.train.eval_every=1000000")
 
 
 def start_all(cache, *command, processes: int, devices: int = 1, own=None) -> list:
@@ -102,25 +103,20 @@ def test_one_process_with_four_devices_and_a_split_table(alone, log, cache, work
     check(alone, log, cache, workdir, [(done.returncode, done.stdout, done.stderr)])
 
 
-def test_two_processes_with_a_split_table(alone, log, cache, workdir):
-    command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
-    command += ("--config.mesh.model=2",)
-    check(alone, log, cache, workdir, ends(start_all(cache, *command, processes=2, devices=2)))
-
-
-def test_two_processes_judge_what_one_has_trained(alone, log, cache):
-    command = ("--mode=evaluate", f"--workdir={alone[0]}", f"--config.data.path={log}")
-    first, second = ends(start_all(cache, *command, processes=2))
-    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
-    assert (figures(first[1]), figures(second[1])) == (alone[1].stdout, "")
-
-
-def test_four_processes_of_slurm_on_a_prepared_log(alone, log, cache, workdir, tmp_path):
+def test_two_processes_with_a_split_table_and_a_prepared_log(alone, log, cache, workdir, tmp_path):
     folder = tmp_path / "prepared"
     prepare = ("--mode=prepare", f"--config.data.path={log}", f"--output={folder}")
     assert run(cache, *TINY, *prepare).returncode == 0
     command = (*TINY, *PLAIN, f"--config.data.path={folder}", f"--workdir={workdir}")
-    check(alone, log, cache, workdir, ends(start_as_slurm_does(cache, *command, processes=4)))
+    command += ("--config.mesh.model=2",)
+    check(alone, log, cache, workdir, ends(start_all(cache, *command, processes=2, devices=2)))
+
+
+def test_two_processes_of_slurm_judge_what_one_has_trained(alone, log, cache):
+    command = ("--mode=evaluate", f"--workdir={alone[0]}", f"--config.data.path={log}")
+    first, second = ends(start_as_slurm_does(cache, *command, processes=2))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert (figures(first[1]), figures(second[1])) == (alone[1].stdout, "")
 
 
 def test_processes_of_two_minds_are_refused(log, cache, workdir):
@@ -136,7 +132,7 @@ def test_a_signal_to_one_a_kill_of_another_and_other_numbers_of_processes(
 ):
     """Two processes stop together; of four, one is killed and the others say so; one finishes."""
     command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
-    without_end = (*command, "--config.train.steps=1000000")
+    without_end = (*command, *WITHOUT_END)
     two = start_all(cache, *without_end, processes=2)
     with running(workdir, two, lines=3):
         two[1].send_signal(signal.SIGTERM)
@@ -166,7 +162,7 @@ def test_a_signal_to_one_a_kill_of_another_and_other_numbers_of_processes(
 def test_without_the_first_process_the_other_ends(log, cache, workdir):
     """By the line of the watch, unless JAX is the faster to abort it."""
     command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
-    two = start_all(cache, *command, "--config.train.steps=1000000", processes=2)
+    two = start_all(cache, *command, *WITHOUT_END, processes=2)
     with running(workdir, two, lines=3):
         two[0].kill()
         _, (code, _, err) = ends(two, seconds=60)

@@ -144,6 +144,7 @@ def test_a_split_at_a_moment(log, cache, workdir):
     """Each of the 40 walks has rows at times 0..4 at least; those of 7 and more are cut at 6."""
     command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
     command += ("--config.data.split=global_time", "--config.data.split_time=6.0")
+    command += ("--config.model.name=popularity",)
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
     ranks = pl.read_parquet(workdir / "ranks.parquet")
@@ -188,7 +189,7 @@ def another(request, log, cache, tmp_path_factory):
     """(model, work directory, finished process) of a run with each of the other models."""
     workdir = tmp_path_factory.mktemp("another") / request.param
     command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
-    command += (f"--config.model.name={request.param}", "--config.train.steps=2")
+    command += (f"--config.model.name={request.param}",)
     done = run(cache, *command)
     assert done.returncode == 0, done.stderr
     return request.param, workdir, done
@@ -198,7 +199,7 @@ def test_every_model_goes_through_the_same_command(another, log, cache):
     model, workdir, done = another
     results = json.loads((workdir / "results.json").read_text())
     assert results["model"]["name"] == model
-    assert results["train"]["steps"] == (0 if model in ("popularity", "markov") else 2)
+    assert results["train"]["steps"] == (0 if model in ("popularity", "markov") else 12)
     assert set(results["test"]) == {"popularity_100", "uniform_100", "full"}
     assert (workdir / "ranks.parquet").exists()
     assert (workdir / "report.html").exists()
