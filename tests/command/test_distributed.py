@@ -103,18 +103,20 @@ def test_one_process_with_four_devices_and_a_split_table(alone, log, cache, work
     check(alone, log, cache, workdir, [(done.returncode, done.stdout, done.stderr)])
 
 
-def test_two_processes_with_a_split_table_and_a_prepared_log(alone, log, cache, workdir, tmp_path):
+def test_four_processes_of_slurm_a_split_table_and_a_prepared_log(
+    alone, log, cache, workdir, tmp_path
+):
     folder = tmp_path / "prepared"
     prepare = ("--mode=prepare", f"--config.data.path={log}", f"--output={folder}")
     assert run(cache, *TINY, *prepare).returncode == 0
     command = (*TINY, *PLAIN, f"--config.data.path={folder}", f"--workdir={workdir}")
     command += ("--config.mesh.model=2",)
-    check(alone, log, cache, workdir, ends(start_all(cache, *command, processes=2, devices=2)))
+    check(alone, log, cache, workdir, ends(start_as_slurm_does(cache, *command, processes=4)))
 
 
-def test_two_processes_of_slurm_judge_what_one_has_trained(alone, log, cache):
+def test_two_processes_of_two_devices_judge_what_one_has_trained(alone, log, cache):
     command = ("--mode=evaluate", f"--workdir={alone[0]}", f"--config.data.path={log}")
-    first, second = ends(start_as_slurm_does(cache, *command, processes=2))
+    first, second = ends(start_all(cache, *command, processes=2, devices=2))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert (figures(first[1]), figures(second[1])) == (alone[1].stdout, "")
 
@@ -133,7 +135,7 @@ def test_a_signal_to_one_a_kill_of_another_and_other_numbers_of_processes(
     """Two processes stop together; of four, one is killed and the others say so; one finishes."""
     command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
     without_end = (*command, *WITHOUT_END)
-    two = start_all(cache, *without_end, processes=2)
+    two = start_all(cache, *without_end, processes=2, devices=2)
     with running(workdir, two, lines=3):
         two[1].send_signal(signal.SIGTERM)
         (code, _, err), (other, _, _) = ends(two)
