@@ -109,7 +109,8 @@ class Encoder(nn.Module):
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
         if self.neighbours:
-            x = x + self._neighbourhood(x, segments, causal)
+            weights = self.neighbour_weights.astype(self.dtype)
+            x = add_neighbours(x, segments, weights, causal)
         if self.without != "positions":
             x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
         # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices
@@ -133,22 +134,6 @@ class Encoder(nn.Module):
     def item_table(self) -> tuple[jax.Array, jax.Array]:
         """(table [n, d], bias [n]): row i belongs to item id i + 1. Tied to the input embedding."""
         return self.item_embedding, shards.bar_padding(self.output_bias, self.items)
-
-    def _neighbourhood(self, x, segments, causal):
-        """What stands next to each position in its history, weighted and summed: [B, N, d]."""
-        length, total = segments.shape[1], jnp.zeros_like(x)
-        index = jnp.arange(length, dtype=jnp.int32)[None, :]
-        before, after = range(-self.neighbours, 0), range(1, self.neighbours + 1)
-        weights = self.neighbour_weights.astype(self.dtype)
-        for weight, offset in zip(weights, [*before, *after], strict=True):
-            place = index + offset
-            there = (place >= 0) & (place < length)  # not round the row's end
-            there = there & (jnp.roll(segments, -offset, axis=1) == segments)
-            if offset > 0 and causal is not None:
-                there &= ~causal[:, None]
-            moved = jnp.roll(x, -offset, axis=1) * weight[None, None, :]
-            total += jnp.where(there[..., None], moved, 0.0)
-        return total
 
     def _drop(self, x, train):
         return dropout(self.make_rng("dropout"), x, self.dropout) if train else x
@@ -207,6 +192,39 @@ class Block(nn.Module):
         inner = gelu(dense(self.inner, "feed_forward_in")(x))
         outer = dense(width, "feed_forward_out")(inner)
         return joined(x, outer, "feed_forward_norm")
+
+
+def add_neighbours(
+    x: jax.Array, segments: jax.Array, weights: jax.Array, causal: jax.Array | None
+) -> jax.Array:
+    """x and, weighted, the vectors next to each position in its own history.
+
+    Args:
+        x: [B, N, d].
+        segments: int32 [B, N], the history that a position belongs to.
+        weights: [2k, d], for the positions -k .. -1, 1 .. k from one's own.
+        causal: bool [B], rows that do not look ahead; None: none.
+
+    Returns:
+        [B, N, d].
+    """
+    near, length = len(weights) // 2, x.shape[1]
+    offsets = jnp.array([*range(-near, 0), *range(1, near + 1)], jnp.int32)
+    padded = jnp.pad(x, ((0, 0), (near, near), (0, 0)))
+    owners = jnp.pad(segments, ((0, 0), (near, near)), constant_values=-1)  # no history's
+
+    # A loop, because XLA's CPU backend would else compute the whole sum again for each offset of
+    # the backward pass (benchmarks/neighbours.py).
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def add(total, one):
+        offset, weight = one
+        moved = jax.lax.dynamic_slice_in_dim(padded, near + offset, length, axis=1)
+        there = jax.lax.dynamic_slice_in_dim(owners, near + offset, length, axis=1) == segments
+        if causal is not None:
+            there &= (offset < 0) | ~causal[:, None]
+        return total + jnp.where(there[..., None], moved * weight[None, None, :], 0.0), None
+
+    return jax.lax.scan(add, x, (offsets, weights))[0]
 
 
 @jax.custom_jvp
