@@ -1,7 +1,7 @@
 """The paper's studies of one setting at a time, and one of what our own recipe adds.
 
-    python scripts/paper_tables.py STUDY [--dataset=ml-1m] [--data=FILE] [--steps=2000]
-        [--workdir=runs/paper] [--seed=0] [--only=d64,d128]
+    python scripts/paper_tables.py STUDY [STUDY ...] [--dataset=ml-1m] [--data=FILE]
+        [--steps=2000] [--workdir=runs/paper] [--seed=0] [--only=d64,d128] [--at_once=1]
 
 STUDY is hidden, proportion (the paper's Figures 3 and 4), length (Table 4), layers, heads or
 ablation (Table 5), the data set ml-1m or beauty. Each variant is the paper's model
@@ -10,8 +10,9 @@ config each; `gru4rec`, `caser`, `sasrec` and `sasrec_bce` one of that model's o
 the validation that their tables show.
 
 All of a study are trained for --steps updates and go on where they were stopped; --only trains
-some of them, say on one of several machines. The table of those that are finished is printed, and
-written beside them; `python scripts/results.py keep-study` keeps it. The paper trained far longer:
+some of them, say on one of several machines, --at_once several at a time, each in a process of its
+own with its share of the cores. The table of those that are finished is printed, and written beside
+them; `python scripts/results.py keep-study` keeps it. The paper trained far longer:
 what can be compared, and with care, is the order of the variants.
 """
 
@@ -21,9 +22,15 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from bert4rec_jax import allocator, cli
+import at_once  # beside this file
+
+from bert4rec_jax import allocator, cli, stopping
+from bert4rec_jax.console import say
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
+from bert4rec_jax.files import replacing
 
 CONFIGS = {"ml-1m": "ml1m", "beauty": "beauty"}
 
@@ -119,35 +126,80 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=STUDIES, nargs="+")
     parser.add_argument("--dataset", choices=CONFIGS, default="ml-1m")
     parser.add_argument("--data", default="", help="the log's file; default: the download")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/paper"))
     parser.add_argument("--only", default="", help="folders of the variants to train, with commas")
+    parser.add_argument("--at_once", type=int, default=1, help="trainings at a time")
     options = parser.parse_args()
-    made = configs(
-        options.study,
-        options.dataset,
-        data=options.data,
-        steps=options.steps,
-        seed=options.seed,
-    )
-    chosen = options.only.split(",") if options.only else list(made)
-    if unknown := set(chosen) - set(made):
-        parser.error(f"--only has {sorted(unknown)}; there are {', '.join(made)}")
-    allocator.keep_freed_memory()
-    from bert4rec_jax import modes, table
+    of = {"data": options.data, "steps": options.steps, "seed": options.seed}
+    made = {study: configs(study, options.dataset, **of) for study in options.study}
+    folders = {s: options.workdir / f"{options.dataset}_{s}_{options.steps}" for s in made}
+    known = {folder for variants in made.values() for folder in variants}
+    chosen = set(options.only.split(",")) if options.only else known
+    if options.at_once < 1:
+        parser.error(f"--at_once={options.at_once} must be 1 or more")
+    if unknown := chosen - known:
+        parser.error(f"--only has {sorted(unknown)}; there are {', '.join(sorted(known))}")
+    train = train_at_once if options.at_once > 1 else train_in_turn
+    wanted = {
+        study: {name: config for name, config in variants.items() if name in chosen}
+        for study, variants in made.items()
+    }
+    train({study: variants for study, variants in wanted.items() if variants}, folders, options)
+    for study, variants in made.items():
+        print_study(study, options.dataset, variants, folders[study])
 
-    folder = options.workdir / f"{options.dataset}_{options.study}_{options.steps}"
-    table.make_table({name: made[name] for name in chosen}, folder)
-    finished = [name for name, config in made.items() if modes.is_finished(config, folder / name)]
-    if not finished:  # stopped on the way
+
+def train_in_turn(wanted: dict, folders: dict, options) -> None:
+    allocator.keep_freed_memory()
+    from bert4rec_jax import table
+
+    for study, variants in wanted.items():
+        table.make_table(variants, folders[study])
+        if len(finished_of(variants, folders[study])) < len(variants):  # stopped on the way
+            return
+
+
+def train_at_once(wanted: dict, folders: dict, options) -> None:
+    """Each variant that is not finished by this command for itself."""
+    commands = {}
+    for study, variants in wanted.items():
+        finished = finished_of(variants, folders[study])
+        for name in variants:
+            if name not in finished:
+                commands[f"{folders[study].name}_{name}"] = [
+                    __file__, study, f"--dataset={options.dataset}", f"--data={options.data}",
+                    f"--steps={options.steps}", f"--seed={options.seed}",
+                    f"--workdir={options.workdir}", f"--only={name}",
+                ]  # fmt: skip
+    logs = options.workdir / "logs"
+    try:
+        codes = at_once.run_all(commands, options.at_once, logs)
+    except (KeyboardInterrupt, stopping.Terminated):
+        say("all have saved; the same command goes on")
         return
-    runs = {name: report.read_results(folder / name) for name in finished}
-    text = compare(options.study, options.dataset, runs)
-    (folder / "study.md").write_text(text + "\n", encoding="utf-8")
+    if failed := sorted(name for name, code in codes.items() if code):
+        raise UserError(f"{', '.join(failed)} failed; {logs} has what they said")
+
+
+def finished_of(variants: dict, folder: pathlib.Path) -> list[str]:
+    from bert4rec_jax import modes
+
+    return [n for n, config in variants.items() if modes.is_finished(config, folder / n)]
+
+
+def print_study(study: str, dataset: str, variants: dict, folder: pathlib.Path) -> None:
+    """The table of those variants that are finished, here and in `folder`."""
+    runs = {name: report.read_results(folder / name) for name in finished_of(variants, folder)}
+    if not runs:
+        return
+    text = compare(study, dataset, runs)
+    with replacing(folder / "study.md") as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}")
 
 
