@@ -65,17 +65,6 @@ def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, w
     assert done.stdout == trained[1].stdout
 
 
-def test_a_validation_on_training_items_neither_stops_nor_chooses(log, cache, workdir):
-    """At hardly any learning rate none is better than the first, and patience would end it."""
-    settings = ("data.train_on_valid=True", "optimizer.learning_rate=1e-30")
-    settings += ("train.patience=1", "train.eval_every=3", f"data.path={log}")
-    flags = [f"--config.{setting}" for setting in settings]
-    done = run(cache, *TINY, *flags, f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    trained = json.loads((workdir / "results.json").read_text())["train"]
-    assert (trained["steps"], trained["best_step"], trained["end"]) == (12, 12, "steps")
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

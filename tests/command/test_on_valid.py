@@ -1,0 +1,29 @@
+"""Training on the validation items too. In this process, to save time."""
+
+import json
+import time
+
+from bert4rec_jax import modes
+from bert4rec_jax.evaluation import html
+from bert4rec_jax.evaluation.judge import Judge
+from configs import custom
+
+
+def test_a_validation_on_training_items_neither_stops_nor_chooses(log, tmp_path, monkeypatch):
+    """Each is worse than the one before, and patience would end it at the second."""
+    scores = iter([0.4, 0.3, 0.2, 0.1])
+    monkeypatch.setattr(Judge, "validate", lambda *_: {"full/NDCG@10": next(scores)})
+    monkeypatch.setattr(html, "write_report", lambda *_, **__: None)  # for time only
+    config = custom.get_config()
+    config.update_from_flattened_dict(
+        {
+            "data.path": str(log), "data.train_on_valid": True, "mesh.data": 1,
+            "model.max_length": 8, "model.hidden": 8, "model.layers": 1, "masking.stride": 4,
+            "train.batch_size": 16, "train.steps": 12, "train.eval_every": 3, "train.patience": 1,
+            "train.select_by": "full/NDCG@10", "eval.protocols": ("full",),
+        }
+    )  # fmt: skip
+    assert modes.train(config, tmp_path, started=time.monotonic())
+    trained = json.loads((tmp_path / "results.json").read_text())["train"]
+    assert (trained["steps"], trained["best_step"], trained["end"]) == (12, 12, "steps")
+    assert next(scores, None) is None
