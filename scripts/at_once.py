@@ -1,12 +1,13 @@
 """Several commands at once, each in a process of its own that has its share of the machine."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -59,11 +60,22 @@ def run_all(
 
 def _start(command: Sequence[str], cores: Sequence[int], log: pathlib.Path) -> subprocess.Popen:
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | os.environ
-    with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(
+    with log.open("a", encoding="utf-8") as file, _on(cores):
+        return subprocess.Popen(
             [sys.executable, *command], env=environment, stdout=file, stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C is for the parent, who hands it on once
         )  # fmt: skip
-    if cores:
-        os.sched_setaffinity(process.pid, cores)
-    return process
+
+
+@contextlib.contextmanager
+def _on(cores: Sequence[int]) -> Iterator[None]:
+    """What is started here has these cores from its first moment on; with none, all."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
