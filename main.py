@@ -67,9 +67,10 @@ def compare(values, workdir, started):
 
 
 def table(values, workdir, started):
+    configs = cli.configs_of(values["config"], values.models)
     from bert4rec_jax import table
 
-    table.make_table(cli.configs_of(values["config"], values.models), workdir)
+    table.make_table(configs, workdir)
 
 
 def recommend(values, workdir, started):

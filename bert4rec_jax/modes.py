@@ -14,7 +14,6 @@ from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
-from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
 from bert4rec_jax.evaluation.judge import Judge
 from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.files import InUseError
@@ -196,6 +195,9 @@ def experiment_of(
 
 def compare(runs: list[str]) -> None:
     """Print, metric by metric, how two runs differ on the same users, with a paired test."""
+    # Late: scipy's functions take as long to import as a tenth of all the rest.
+    from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
+
     if len(runs) != 2:
         raise UserError(f"--runs names {len(runs)} runs; give two work directories: --runs=A,B")
     differences = compare_runs(*runs)
