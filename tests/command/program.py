@@ -7,18 +7,18 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = (
-    "--config=configs/custom.py",
-    "--config.model.max_length=8",
-    "--config.model.hidden=8",
-    "--config.model.layers=1",
-    "--config.masking.stride=4",
-    "--config.train.batch_size=16",
-    "--config.train.steps=12",
-    "--config.train.log_every=1",
-    "--config.train.eval_every=6",
-    "--config.eval.batch_size=16",
-)
+SETTINGS = {
+    "model.max_length": 8,
+    "model.hidden": 8,
+    "model.layers": 1,
+    "masking.stride": 4,
+    "train.batch_size": 16,
+    "train.steps": 12,
+    "train.log_every": 1,
+    "train.eval_every": 6,
+    "eval.batch_size": 16,
+}
+TINY = ("--config=configs/custom.py", *(f"--config.{k}={v}" for k, v in SETTINGS.items()))
 
 
 def start(
@@ -27,7 +27,8 @@ def start(
     """`cache` has the programs that earlier ones compiled; `variables` go into its environment."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        # The last of a kind counts.
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else a copied cache is of no use
         **variables,

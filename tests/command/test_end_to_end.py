@@ -4,12 +4,9 @@ import json
 import signal
 import time
 
-import numpy as np
 import polars as pl
 import pytest
-from jax import export as jax_export
 
-from bert4rec_jax import Recommender
 from tests.command.program import TINY, losses, run, start
 
 
@@ -171,54 +168,3 @@ def test_a_table_goes_on_with_the_models_that_are_not_done(log, cache, tmp_path)
     again = run(cache, *command)
     assert again.stdout == done.stdout
     assert "caser (2 of 2): finished before" in again.stderr
-
-
-@pytest.fixture(scope="module", params=["popularity", "markov", "sasrec", "gru4rec", "caser"])
-def another(request, log, cache, tmp_path_factory):
-    """(model, work directory, finished process) of a run with each of the other models."""
-    workdir = tmp_path_factory.mktemp("another") / request.param
-    command = (*TINY, f"--config.data.path={log}", f"--workdir={workdir}")
-    command += (f"--config.model.name={request.param}",)
-    done = run(cache, *command)
-    assert done.returncode == 0, done.stderr
-    return request.param, workdir, done
-
-
-def test_every_model_goes_through_the_same_command(another, log, cache):
-    model, workdir, done = another
-    results = json.loads((workdir / "results.json").read_text())
-    assert results["model"]["name"] == model
-    assert results["train"]["steps"] == (0 if model in ("popularity", "markov") else 12)
-    assert set(results["test"]) == {"popularity_100", "uniform_100", "full"}
-    assert (workdir / "ranks.parquet").exists()
-    assert (workdir / "report.html").exists()
-    again = run(cache, "--mode=evaluate", f"--workdir={workdir}", f"--config.data.path={log}")
-    assert again.stdout == done.stdout
-    if model == "markov":  # on a ring, the last item says all: ties aside, the next is certain
-        assert results["test"]["full"]["HR@10"] > 0.9
-
-
-def test_every_model_with_parameters_exports_what_it_scores_live(another, cache, tmp_path):
-    pytest.importorskip("flatbuffers")
-    model, workdir, _ = another
-    folder = tmp_path / "exported"
-    done = run(cache, "--mode=export", f"--workdir={workdir}", f"--output={folder}")
-    if model == "markov":
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"error: {workdir}: markov keeps no parameters")
-        assert done.stderr.count("\n") == 1
-        assert list(tmp_path.iterdir()) == []
-        return
-    assert done.returncode == 0, done.stderr
-    assert (folder / "embeddings.npy").exists() == (model != "popularity")
-    recommender = Recommender.load(workdir)
-    items = recommender.vocab.items
-    ids = np.zeros((3, 8), np.int32)
-    for row, places in zip(ids, (range(3), [5], range(20, 28)), strict=True):
-        row[: len(places)] = np.array(places) + 1
-    histories = [[items[i - 1] for i in row if i] for row in ids]
-    live = recommender.recommend(histories, k=len(items), with_seen=True)
-    exported = jax_export.deserialize((folder / "scores.jax_export").read_bytes()).call(ids)
-    for scores, row in zip(np.asarray(exported), live, strict=True):
-        expected = {scored.item: scored.score for scored in row}
-        np.testing.assert_allclose(scores, [expected[i] for i in items], rtol=1e-4, atol=1e-4)

@@ -7,6 +7,7 @@ from bert4rec_jax import modes
 from bert4rec_jax.evaluation import html
 from bert4rec_jax.evaluation.judge import Judge
 from configs import custom
+from tests.command.program import SETTINGS
 
 
 def test_a_validation_on_training_items_neither_stops_nor_chooses(log, tmp_path, monkeypatch):
@@ -17,10 +18,9 @@ def test_a_validation_on_training_items_neither_stops_nor_chooses(log, tmp_path,
     config = custom.get_config()
     config.update_from_flattened_dict(
         {
-            "data.path": str(log), "data.train_on_valid": True, "mesh.data": 1,
-            "model.max_length": 8, "model.hidden": 8, "model.layers": 1, "masking.stride": 4,
-            "train.batch_size": 16, "train.steps": 12, "train.eval_every": 3, "train.patience": 1,
-            "train.select_by": "full/NDCG@10", "eval.protocols": ("full",),
+            **SETTINGS, "data.path": str(log), "data.train_on_valid": True, "mesh.data": 1,
+            "train.eval_every": 3, "train.patience": 1, "train.select_by": "full/NDCG@10",
+            "eval.protocols": ("full",),
         }
     )  # fmt: skip
     assert modes.train(config, tmp_path, started=time.monotonic())
