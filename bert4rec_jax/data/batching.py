@@ -116,7 +116,8 @@ class Batches:
 
     Every epoch visits each window once, in a new order. With `packed`, windows share rows (see
     `pack`); without, a row is one window. Either way a step holds `batch_size` windows on average,
-    so that packing changes how long a step takes and not what it learns.
+    so that packing changes how long a step takes and not what it learns; only where a row holds
+    more than `batch_size` windows, a step does too.
 
     Attributes:
         starts, lengths: int [W], from `sliding_windows`.
@@ -152,14 +153,18 @@ class Batches:
         return int(np.diff(self._packing[1]).max())
 
     @functools.cached_property
+    def _rows_per_epoch(self) -> int:
+        return len(self._packing[1]) - 1
+
+    @functools.cached_property
     def steps_per_epoch(self) -> int:
-        return max(1, round(len(self.lengths) / self.batch_size))
+        steps = max(1, round(len(self.lengths) / self.batch_size))
+        return min(steps, self._rows_per_epoch)  # a step has a row at least
 
     @functools.cached_property
     def rows(self) -> int:
         """Rows of a batch: an epoch's rows spread evenly over its steps and the devices."""
-        shares = self.steps_per_epoch * self.devices
-        return -(-(len(self._packing[1]) - 1) // shares) * self.devices
+        return -(-self._rows_per_epoch // (self.steps_per_epoch * self.devices)) * self.devices
 
     @property
     def fill(self) -> float:
@@ -174,12 +179,14 @@ class Batches:
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """(starts, lengths) [rows, S] of the batch of `step` (from 0), in the windows' dtypes.
 
-        Length 0 means no window. The last batch of an epoch is filled up with empty rows.
+        Length 0 means no window. The batches of an epoch hold the same number of rows, give or take
+        one; what is missing to `rows` are empty ones, the last.
         """
         epoch, index = divmod(step, self.steps_per_epoch)
         ordered, rows = _shuffled(self, epoch)
         held, begins = self._packing
-        rows = rows[index * self.rows : (index + 1) * self.rows]
+        first, end = (len(rows) * i // self.steps_per_epoch for i in (index, index + 1))
+        rows = rows[first:end]
         column = np.arange(self._widest)
         used = np.zeros((self.rows, self._widest), bool)
         used[: len(rows)] = column < (begins[rows + 1] - begins[rows])[:, None]
@@ -201,7 +208,7 @@ def _shuffled(batches: Batches, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     order = order[_falling(batches.lengths[order], batches.max_length)]
     starts = np.empty_like(batches.starts)
     starts[batches._places] = batches.starts[order]
-    return starts, rng.permutation(len(batches._packing[1]) - 1)
+    return starts, rng.permutation(batches._rows_per_epoch)
 
 
 def _falling(lengths: np.ndarray, longest: int) -> np.ndarray:

@@ -122,6 +122,27 @@ def test_every_batch_has_one_shape_that_devices_share_evenly(lengths):
     assert shapes.pop()[0] % 4 == 0
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("devices", [1, 4])
+@hypothesis.given(lengths=LENGTHS, batch_size=st.integers(1, 12))
+def test_no_step_is_empty_and_none_has_two_rows_more_than_another(
+    packed, devices, lengths, batch_size
+):
+    batches = batches_of(lengths, packed=packed, devices=devices, batch_size=batch_size)
+    rows = [int((batches(i)[1].sum(axis=1) > 0).sum()) for i in range(batches.steps_per_epoch)]
+    assert min(rows) >= 1
+    assert max(rows) - min(rows) <= 1
+    assert batches.rows - max(rows) < devices
+
+
+def test_the_rows_of_a_step_by_hand():
+    """Seven full rows, two a step: four steps (3.5 rounds to the even 4), of 1, 2, 2 and 2."""
+    batches = batches_of([20] * 7, batch_size=2)
+    assert (batches.steps_per_epoch, batches.rows) == (4, 2)
+    held = [int((batches(step)[1] == 20).sum()) for step in range(4)]
+    assert held == [1, 2, 2, 2]
+
+
 def test_epochs_differ_and_a_step_is_always_the_same_batch():
     lengths = [3, 3, 3, 7, 7, 12, 5, 5] * 20
     first, second = batches_of(lengths), batches_of(lengths)
