@@ -6,8 +6,8 @@ gave, at commit c2af08b (--config.model.projection=False, since then the default
 in 52, 59 and 79 minutes on one of 2 CPU cores, popularity_100 HR@10 .7131 and NDCG@10 .5052, full
 HR@10 .3333 and NDCG@10 .1952, the mean of seeds 0, 1 and 2 (results/README.md has their spread and
 the learning curve). The paper: popularity_100 .6970 and .4818. Validation was .1957 after 18,000
-updates of seed 0, .1974 after all 20,000. Since commit 92e2c4f no step of an epoch is empty (8 of
-320 were), and seed 0 gives .7118, .5036, .3353 and .1946. With --config.model.hidden=256
+updates of seed 0, .1974 after all 20,000. Since commit 92e2c4f no step of an epoch is empty, and
+seed 0 gives .7118, .5036, .3353 and .1946. With --config.model.hidden=256
 --config.model.dropout=.3, seeds 0 to 2, commits ee0d2e3 and 7b02ac7, on an H100: .7159, .5136,
 .3394 and .1984.
 
