@@ -195,7 +195,7 @@ def experiment_of(
 
 def compare(runs: list[str]) -> None:
     """Print, metric by metric, how two runs differ on the same users, with a paired test."""
-    # Late: scipy's functions take as long to import as a tenth of all the rest.
+    # Late: importing scipy's functions takes time, and no other mode needs them.
     from bert4rec_jax.evaluation.compare import compare_runs, format_comparison
 
     if len(runs) != 2:

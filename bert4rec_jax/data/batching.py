@@ -152,7 +152,7 @@ class Batches:
         """S: the most windows in a row."""
         return int(np.diff(self._packing[1]).max())
 
-    @functools.cached_property
+    @property
     def _rows_per_epoch(self) -> int:
         return len(self._packing[1]) - 1
 

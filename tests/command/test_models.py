@@ -45,8 +45,10 @@ def test_every_model_with_parameters_exports_what_it_scores_live(another, tmp_pa
     model, workdir, _ = another
     folder = tmp_path / "exported"
     if model == "markov":
-        with pytest.raises(UserError, match=f"{workdir}: markov keeps no parameters"):
+        with pytest.raises(UserError) as refused:
             exporting.export(workdir, folder)
+        assert str(refused.value).startswith(f"{workdir}: markov keeps no parameters")
+        assert "\n" not in str(refused.value)
         assert list(tmp_path.iterdir()) == []
         return
     exporting.export(workdir, folder)
