@@ -73,9 +73,10 @@ def _run_with_others(values: flags.FlagValues, mode: Callable[[], None]) -> None
         raise UserError(
             f"--distributed is for train and evaluate: start --mode={values.mode} alone"
         )
-    from bert4rec_jax import hosts
+    from bert4rec_jax import console, hosts
 
     def one_of_them():
+        console.keep_stdout_for_figures()
         hosts.join(values.coordinator, values.processes, values.process_id)
         try:
             mode()

@@ -1,5 +1,6 @@
 """Lines for the person at the terminal."""
 
+import os
 import sys
 
 _silent = False
@@ -19,3 +20,14 @@ def say(line: str) -> None:
     """On stderr: stdout has the figures, for programs too."""
     if not _silent:
         print(line, file=sys.stderr, flush=True)
+
+
+def keep_stdout_for_figures() -> None:
+    """Send to stderr what native libraries print to stdout by themselves.
+
+    Gloo, which CPU devices of several processes speak through, prints its connections there, from
+    several threads at once.
+    """
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    os.dup2(2, 1)
