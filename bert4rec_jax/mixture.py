@@ -3,10 +3,10 @@
 A Cloze row asks for a fifth of its items. A row read left to right has the same masks, but its
 attention sees no later items, and so it can also ask every item for the next one: five times as
 much to learn from. The weights are shared, and a MASK there sees what it sees at inference, the
-items before it; so what is learnt serves the MASK behind a history. Not in the paper.
+items before it, though these do not see each other from both sides, as they do then; so what is
+learnt serves the MASK behind a history. Not in the paper.
 """
 
-import math
 from collections.abc import Callable
 
 import jax
@@ -18,17 +18,19 @@ from bert4rec_jax.next_item import next_item
 
 
 def is_left_to_right(place: jax.Array | np.ndarray, rate: float) -> jax.Array | np.ndarray:
-    """Whether the row at this place of a batch is read left to right; `rate` of any run of places.
+    """Whether the row at this place is read left to right: `rate` of any run of places.
 
-    Rows are shuffled every epoch, so a fixed pattern of places gives each window its share, and the
-    number of such rows is known when the program is compiled.
+    Args:
+        place: int, from 0 to a million.
+        rate: to a thousandth, which is what makes the share exact.
     """
-    return (place + 1) * rate // 1 > place * rate // 1
+    thousandths = round(1000 * rate)
+    return (place + 1) * thousandths // 1000 > place * thousandths // 1000
 
 
 def rows_at_most(rows: int, rate: float) -> int:
     """The most rows read left to right among any `rows` places in a run."""
-    return math.ceil(rows * rate)
+    return -(-rows * round(1000 * rate) // 1000)
 
 
 def mixed_counts(max_length: int) -> np.ndarray:
@@ -47,14 +49,19 @@ def mixed(
     cloze: Callable[[jax.Array, Row], Task],
     rate: float,
 ) -> Task:
-    """The task of one row: Cloze, and where `is_left_to_right` also the next item.
+    """The task of one row: Cloze, and for `rate` of the rows also the next item.
+
+    The rows of a step are places in a run, which begins anywhere: so every row has the chance
+    `rate`, and the number of them is known, give or take one, when the program is compiled.
 
     Args:
+        key: of the step.
         place: int32 scalar, of the row in the batch.
         rate: share of rows read left to right.
     """
-    causal = is_left_to_right(place, rate)
-    masked, ahead = cloze(key, row), next_item(key, row)
+    first_key, cloze_key = jax.random.split(key)
+    causal = is_left_to_right(place + jax.random.randint(first_key, (), 0, 1000), rate)
+    masked, ahead = cloze(cloze_key, row), next_item(cloze_key, row)
     asks_ahead = causal & (masked.weights == 0)
     return Task(
         inputs=masked.inputs,

@@ -1,6 +1,7 @@
 """Rows read left to right among Cloze rows, by hand."""
 
 import functools
+import math
 from fractions import Fraction
 
 import jax
@@ -29,21 +30,34 @@ def test_half_of_the_rows_are_every_second_one():
     assert is_left_to_right(np.arange(6), 0.5).tolist() == [False, True] * 3
 
 
-@pytest.mark.parametrize("rate", [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(3, 8)])
+@pytest.mark.parametrize("rate", [Fraction(n, 1000) for n in (1, 250, 333, 375, 500, 900, 1000)])
 def test_any_run_of_rows_has_its_share_and_no_more_than_the_most(rate):
-    """The rates are exact in float32, so the share can be counted exactly."""
-    ahead = np.asarray(is_left_to_right(jnp.arange(64), float(rate)))
-    assert ahead.sum() == 64 * rate
-    for rows in (1, 3, 8, 11):
+    ahead = np.asarray(is_left_to_right(jnp.arange(3000), float(rate)))
+    assert ahead.sum() == 3000 * rate
+    for rows in (1, 3, 8, 11, 20):
         counts = np.convolve(ahead, np.ones(rows, int), mode="valid")
-        assert counts.max() == rows_at_most(rows, float(rate))
+        assert counts.max() == rows_at_most(rows, float(rate)) == math.ceil(rows * rate)
+        assert counts.min() == math.floor(rows * rate)
 
 
-def test_a_cloze_row_is_the_cloze_task():
-    task = mixed(KEY, ROW, jnp.array(0), cloze=CLOZE, rate=0.5)
+@pytest.mark.parametrize(("rows", "rate"), [(1, 0.25), (6, 0.9), (7, 0.45)])
+def test_over_many_steps_each_place_of_a_batch_has_its_share(rows, rate):
+    one = functools.partial(mixed, row=ROW, cloze=CLOZE, rate=rate)
+    batch = jax.vmap(lambda key, place: one(key, place=place).causal, in_axes=(None, 0))
+    steps = jax.random.split(KEY, 4000)
+    causal = np.asarray(jax.jit(jax.vmap(batch, in_axes=(0, None)))(steps, jnp.arange(rows)))
+    deviation = (rate * (1 - rate) / 4000) ** 0.5
+    np.testing.assert_allclose(causal.mean(axis=0), rate, atol=4 * deviation)
+    assert set(causal.sum(axis=1)) == {math.floor(rows * rate), math.ceil(rows * rate)}
+
+
+def test_a_cloze_row_has_the_tasks_masks_and_no_other_question():
+    task = mixed(KEY, ROW, jnp.array(0), cloze=CLOZE, rate=0.0)
     assert not task.causal
-    for found, expected in zip(task[:3], CLOZE(KEY, ROW)[:3], strict=True):
-        np.testing.assert_array_equal(found, expected)
+    masked = np.asarray(task.inputs) == ITEMS + 1
+    np.testing.assert_array_equal(task.weights > 0, masked)
+    np.testing.assert_array_equal(task.inputs, np.where(masked, ITEMS + 1, ROW.items))
+    np.testing.assert_array_equal(task.labels[masked], ROW.items[masked])
 
 
 def test_a_row_read_left_to_right_asks_for_masked_items_and_elsewhere_for_the_next():
@@ -54,7 +68,7 @@ def test_a_row_read_left_to_right_asks_for_masked_items_and_elsewhere_for_the_ne
         inputs = jnp.where(masked, ITEMS + 1, row.items)
         return Task(inputs, row.items, masked.astype(jnp.float32))
 
-    task = mixed(KEY, ROW, jnp.array(1), cloze=second_of_each, rate=0.5)
+    task = mixed(KEY, ROW, jnp.array(1), cloze=second_of_each, rate=1.0)
     assert task.causal
     assert task.inputs.tolist() == [1, 21, 3, 4, 5, 10, 21, 12]
     assert task.weights.tolist() == [1, 1, 1, 1, 0, 1, 1, 0]
@@ -67,7 +81,7 @@ def test_a_row_asks_for_no_more_than_its_windows_counts(last_only):
     cloze = functools.partial(CLOZE.func, **CLOZE.keywords | {"last_only_rate": last_only})
     most = mixed_counts(LENGTH)
     for seed in range(20):
-        task = mixed(jax.random.key(seed), ROW, jnp.array(1), cloze=cloze, rate=0.5)
+        task = mixed(jax.random.key(seed), ROW, jnp.array(1), cloze=cloze, rate=1.0)
         asked = np.bincount(np.asarray(ROW.segments), np.asarray(task.weights))
         assert asked[0] == 0
         assert (asked[1:] <= most[[5, 3]]).all()

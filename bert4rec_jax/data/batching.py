@@ -115,9 +115,9 @@ class Batches:
     """The training batches: `batches(step)` for any step, in any order.
 
     Every epoch visits each window once, in a new order. With `packed`, windows share rows (see
-    `pack`); without, a row is one window. Either way a step holds `batch_size` windows on average,
-    so that packing changes how long a step takes and not what it learns; only where a row holds
-    more than `batch_size` windows, a step does too.
+    `pack`); without, a row is one window. Either way a step holds as many rows as `batch_size`
+    windows take on average, rounded up to whole ones, so that packing changes how long a step
+    takes and hardly what it learns.
 
     Attributes:
         starts, lengths: int [W], from `sliding_windows`.
@@ -158,8 +158,8 @@ class Batches:
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
-        steps = max(1, round(len(self.lengths) / self.batch_size))
-        return min(steps, self._rows_per_epoch)  # a step has a row at least
+        wanted = -(-self._rows_per_epoch * self.batch_size // len(self.lengths))
+        return -(-self._rows_per_epoch // wanted)
 
     @functools.cached_property
     def rows(self) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import hypothesis
 import hypothesis.strategies as st
@@ -135,8 +136,17 @@ def test_no_step_is_empty_and_none_has_two_rows_more_than_another(
     assert batches.rows - max(rows) < devices
 
 
+@hypothesis.given(lengths=LENGTHS, batch_size=st.integers(1, 12))
+def test_an_epoch_computes_fewer_empty_rows_than_a_step_has(lengths, batch_size):
+    batches = batches_of(lengths, batch_size=batch_size)
+    used = sum((batches(i)[1].sum(axis=1) > 0).sum() for i in range(batches.steps_per_epoch))
+    wanted = math.ceil(used * batch_size / len(lengths))  # for so many windows, on average
+    assert 0 <= batches.steps_per_epoch * batches.rows - used < wanted
+    assert batches.rows <= wanted
+
+
 def test_the_rows_of_a_step_by_hand():
-    """Seven full rows, two a step: four steps (3.5 rounds to the even 4), of 1, 2, 2 and 2."""
+    """Seven full rows, two a step: four steps, of 1, 2, 2 and 2."""
     batches = batches_of([20] * 7, batch_size=2)
     assert (batches.steps_per_epoch, batches.rows) == (4, 2)
     held = [int((batches(step)[1] == 20).sum()) for step in range(4)]
