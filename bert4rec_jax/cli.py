@@ -179,7 +179,9 @@ def _config_of(flag: flags.Flag, name: str) -> Any:
         config = get_config(name)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    config.update_from_flattened_dict(flag.override_values)
+    # Not the name: a recipe's may be another than its model's, as that of `lstm` is.
+    others = {key: x for key, x in flag.override_values.items() if key != "model.name"}
+    config.update_from_flattened_dict(others)
     return config.lock()
 
 

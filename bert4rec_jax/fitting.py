@@ -80,9 +80,9 @@ def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     recipes = runpy.run_path(str(folder / "baselines.py"))
     config.update_from_flattened_dict(recipes["CUSTOM"])
     try:
-        model = dict(settings.get("model", {})).get("name", "bert4rec")
-        recipes["apply"](config, model)
-        config.lock().update(settings)
+        model = dict(settings.get("model", {}))
+        recipes["apply"](config, model.pop("name", "bert4rec"))
+        config.lock().update({**settings, "model": model})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0]
         raise UserError(f"settings: {reason} (see configs/default.py)") from error

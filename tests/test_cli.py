@@ -39,6 +39,13 @@ def test_a_model_by_name_comes_with_its_own_settings_and_the_command_line_is_abo
     assert (named.optimizer.b2, named.eval.ks) == (0.9, (1, 3))
 
 
+@pytest.mark.parametrize("name", ["lstm", "sasrec_bce", "cloze"])
+def test_a_recipe_that_is_called_otherwise_than_its_model_can_be_named_too(name):
+    named = cli.chosen_config(flag_of(f"{CONFIGS}/ml1m.py", f"--config.model.name={name}"))
+    assert named == cli.chosen_config(flag_of(f"{CONFIGS}/ml1m.py:{name}"))
+    assert named.model.name != name
+
+
 def test_a_name_behind_the_file_stays_though_the_model_is_named_too():
     config = cli.chosen_config(flag_of(f"{CONFIGS}/ml1m.py:lstm", "--config.model.name=gru4rec"))
     assert (config.model.name, config.model.cell) == ("gru4rec", "lstm")

@@ -23,6 +23,8 @@ def test_the_settings_are_those_of_custom_with_ones_own_over_them():
     expected = custom.get_config("sasrec")
     expected.seed, expected.model.hidden = 3, 8
     assert found.to_dict() == expected.to_dict()
+    lstm = fitting.config_of({"model": {"name": "lstm"}})
+    assert lstm.to_dict() == custom.get_config("lstm").to_dict()
 
 
 WRONG = [
