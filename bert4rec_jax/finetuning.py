@@ -125,8 +125,11 @@ def _begin(
     """
     metric = experiment.config.train.select_by
     source = Checkpoints(origin / "checkpoints", metric=metric, read_only=True)
-    vocabulary = source.latest_meta()[1]["vocabulary"]
-    step, params = source.restore_best(experiment.abstract_params(items))
+    meta = source.latest_meta()[1]
+    step, params = source.restore_best(
+        experiment.abstract_params(items),
+        latest=meta["config"]["data"].get("train_on_valid", False),  # as `modes` judged it
+    )
     source.close()
     state = experiment.state_grown_from(params)
     metrics = experiment.judge.validate(state.params)
@@ -140,7 +143,7 @@ def _begin(
         whence = {
             "from": str(origin),
             "step": step,
-            "vocabulary": vocabulary,
+            "vocabulary": meta["vocabulary"],
             "items": items,
             "items_added": len(retired) - items,
         }

@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 
 def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
-    """The best checkpoint of a run.
+    """The best checkpoint of a run; trained on the validation items too, its last.
 
     Args:
         item_shards: devices that share the item table, whatever number trained it.
@@ -84,7 +84,10 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
                 f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue "
                 f"that was trained on ({saved[:12]}): restore it from a copy"
             )
-        step, params = checkpoints.restore_best(mesh.with_sharding(shapes, where, axes=axes))
+        step, params = checkpoints.restore_best(
+            mesh.with_sharding(shapes, where, axes=axes),
+            latest=config["data"].get("train_on_valid", False),  # which `modes` judges too
+        )
         checkpoints.close()
         if item_shards > 1:
             axes = {"model": axes, "barred": mesh.MODEL}

@@ -3,10 +3,11 @@
 import json
 import time
 
-from bert4rec_jax import modes
+from bert4rec_jax import finetuning, loading, modes
+from bert4rec_jax.data import catalogue
 from bert4rec_jax.evaluation import html
 from bert4rec_jax.evaluation.judge import Judge
-from configs import custom
+from configs import custom, default
 from tests.command.program import SETTINGS
 
 
@@ -27,3 +28,11 @@ def test_a_validation_on_training_items_neither_stops_nor_chooses(log, tmp_path,
     trained = json.loads((tmp_path / "results.json").read_text())["train"]
     assert (trained["steps"], trained["best_step"], trained["end"]) == (12, 12, "steps")
     assert next(scores, None) is None
+    assert loading.load(tmp_path).step == 12
+    monkeypatch.setattr(modes, "train", lambda *_, **__: True)  # what matters is where it begins
+    scores, later = iter([0.1]), tmp_path / "later"
+    options = {"retire": "", "started": time.monotonic()}
+    assert finetuning.finetune(
+        default.get_config(), {"data.path": str(log)}, tmp_path, later, **options
+    )
+    assert catalogue.read_origin(later)["step"] == 12
