@@ -19,8 +19,7 @@ BEYOND = {
     "optimizer.bias_correction": True,
 }
 
-# Adam as everyone but BERT has it. A left-to-right model learns from all places of a window, not
-# from a fifth of them, and needs no warm-up for it.
+# Adam as everyone but BERT has it.
 _NEXT_ITEM = {
     "optimizer.learning_rate": 1e-3,
     "optimizer.bias_correction": True,
@@ -69,5 +68,6 @@ def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.Config
         raise ValueError(f"model {name!r} is unknown; there are {', '.join(MODELS)}")
     config.update_from_flattened_dict(MODELS[name])
     if config.model.name == "sasrec":
-        config.model.attention_dropout = config.model.dropout  # one rate for both
+        # One rate for both, whatever is set later, but where the second is set itself.
+        config.model.attention_dropout = config.model.get_oneway_ref("dropout")
     return config

@@ -42,7 +42,6 @@ _OWN = {
     "sasrec": {"model.kernel_init": "bert", "optimizer.weight_decay": 0.1},
     "sasrec_bce": {
         "model.dropout": 0.2,
-        "model.attention_dropout": 0.2,
         "optimizer.b2": 0.999,
         "train.steps": 100_000,
         "train.eval_every": 5000,

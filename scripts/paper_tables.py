@@ -214,8 +214,6 @@ def configs(study: str, dataset: str, *, data: str, steps: int, seed: int) -> di
         if study == "length" and settings["model.max_length"] not in LENGTHS[dataset]:
             continue
         config = module.get_config(MODELS.get(study, "cloze"))
-        if config.model.name == "sasrec" and "model.dropout" in settings:
-            settings = {**settings, "model.attention_dropout": settings["model.dropout"]}
         if study in MODELS and settings and _has(config, settings):
             continue
         config.data.path, config.seed = data, seed

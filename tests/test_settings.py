@@ -31,7 +31,12 @@ def test_every_model_has_settings_of_its_own():
     assert beauty.get_config("sasrec").model.attention_dropout == 0.5
     assert beauty.get_config("sasrec_bce").model.attention_dropout == 0.2
     assert ml1m.get_config("sasrec_bce").model.attention_dropout == 0.2
-    assert ml1m.get_config("sasrec").model.attention_dropout == 0.1
+    config = ml1m.get_config("sasrec")
+    assert config.model.attention_dropout == 0.1
+    config.model.dropout = 0.3
+    assert config.model.attention_dropout == 0.3
+    config.model.attention_dropout = 0.2
+    assert config.model.dropout == 0.3
 
 
 def test_the_default_is_bert4rec_and_paper_its_original_recipe():
