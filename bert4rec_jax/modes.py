@@ -238,6 +238,7 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
         patience = _patience(experiment.config)
         end = "patience" if 0 < patience <= standing.stale else "unfinished"
     train_part = {
+        "loss": experiment.config.train.loss,
         "steps": latest,
         "end": end,
         "best_step": best,

@@ -110,7 +110,8 @@ def tables(
             "with (of COMMIT) was tried and not kept: only that commit has its setting.",
         ]
     for folder, variants in studies.items():
-        dataset, study, _ = folder.split("_")
+        dataset, _, rest = folder.partition("_")
+        study = rest.rpartition("_")[0]  # which may have a _ itself
         parts.append(paper_tables.compare(study, dataset, variants))
     for name in pictures:
         parts += [

@@ -108,6 +108,14 @@ def test_a_study_is_a_table_beside_the_papers_figures(tables):
     ]
 
 
+def test_a_study_may_have_two_words(tables):
+    interval = {"popularity_100": {"NDCG@10": [0.48, 0.52]}}
+    text = tables(
+        {}, {"beauty_sasrec_bce_8000": {"default": run(0.1) | {"test_interval": interval}}}
+    )
+    assert "beauty, sasrec_bce: 4,000 updates, seed 0" in text
+
+
 def test_what_a_study_tried_and_did_not_keep_stands_last_with_its_commit(tables):
     interval = {"popularity_100": {"NDCG@10": [0.48, 0.52]}}
     study = {name: run(0.1) | {"test_interval": interval} for name in ("a_whim", "default")}

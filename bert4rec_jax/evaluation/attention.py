@@ -1,4 +1,4 @@
-"""What a trained Transformer attends to at the end of a history (the paper's Figure 5)."""
+"""What a trained Transformer attends to at the end of a history (the paper's Figure 2)."""
 
 import functools
 from collections.abc import Callable, Mapping

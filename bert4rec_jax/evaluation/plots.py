@@ -162,7 +162,7 @@ def breakdown(groups: Mapping[str, Mapping[str, float]], *, metrics: Sequence[st
 
 @_style
 def attention_maps(attention: np.ndarray) -> bytes:
-    """A heat-map a layer and head, all on one scale (the paper's Figure 5).
+    """A heat-map a layer and head, all on one scale (the paper's Figure 2).
 
     Args:
         attention: float32 [layers, heads, P, P] from `attention.average_attention`.

@@ -75,6 +75,21 @@ def published_metrics(dataset: str, model: str) -> dict[str, float]:
     return {metric: row[column] for metric, row in _TABLE_2.get(dataset, {}).items()}
 
 
+def row_of_results(results: Mapping[str, Any]) -> dict[str, float]:
+    """The paper's row for a run of ours, by metric; empty where the paper has none of its kind:
+    of SASRec with another loss than its own, and of an LSTM.
+
+    Args:
+        results: the parts of results.json.
+    """
+    model = results["model"]
+    if model["name"] == "sasrec" and results["train"].get("loss") != "bce":
+        return {}
+    if model["name"] == "gru4rec" and model.get("cell") == "lstm":
+        return {}
+    return row_of_run(results["dataset"], model["name"])
+
+
 def row_of_run(dataset: Mapping[str, Any], model: str) -> dict[str, float]:
     """The paper's row for a run of ours, by metric; empty unless the run's split is the paper's.
 

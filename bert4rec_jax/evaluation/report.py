@@ -97,10 +97,10 @@ def metrics_table(results: Mapping[str, Any]) -> str:
     """The screen's table of a run's test figures, with the paper's row beside them if it has one.
 
     Args:
-        results: the parts of results.json; "test" and, where computed, "test_interval".
+        results: the parts of results.json; "test_interval" where computed.
     """
     dataset, model = results["dataset"]["name"], results["model"]["name"]
-    paper = published.row_of_run(results["dataset"], model)
+    paper = published.row_of_results(results)
     intervals = results.get("test_interval", {})
     header = ["protocol", "metric", "test"]
     header += ["95% interval"] * bool(intervals) + ["paper"] * bool(paper)

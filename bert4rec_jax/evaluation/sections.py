@@ -83,7 +83,7 @@ def _paper(results: Mapping[str, Any], protocol: str) -> dict[str, float]:
     """The paper's row, where its protocol and its split are this run's; else {}."""
     if protocol != published.PROTOCOL:
         return {}
-    return published.row_of_run(results["dataset"], results["model"]["name"])
+    return published.row_of_results(results)
 
 
 def _interval(results: Mapping[str, Any], protocol: str, metric: str) -> str:

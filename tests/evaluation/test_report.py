@@ -102,6 +102,22 @@ def test_the_papers_row_is_left_out_where_the_split_or_the_data_are_others(datas
     assert "paper" not in report.metrics_table(RESULTS | {"dataset": dataset})
 
 
+@pytest.mark.parametrize(
+    ("model", "loss", "theirs"),
+    [
+        ({"name": "sasrec"}, "bce", "0.6629"),
+        ({"name": "sasrec"}, "softmax", None),
+        ({"name": "gru4rec", "cell": "gru"}, "softmax", "0.6207"),
+        ({"name": "gru4rec", "cell": "lstm"}, "softmax", None),
+        ({"name": "markov"}, None, None),
+    ],
+)
+def test_the_papers_row_is_of_the_same_kind_of_model(model, loss, theirs):
+    text = report.metrics_table(RESULTS | {"model": model, "train": {"loss": loss}})
+    assert ("paper" in text) == (theirs is not None)
+    assert text.splitlines()[2].split()[-1] == (theirs or "0.7100")
+
+
 @pytest.mark.parametrize("text", [None, "no", "[]", '{"dataset": {}}'])
 def test_results_that_are_none_are_refused(tmp_path, text):
     if text:
