@@ -91,7 +91,7 @@ def _train(
     if resumes:
         state, saved = checkpoints.restore_latest(state)
         standing = Standing(**saved["standing"])
-        say(f"resuming {workdir} at step {int(state.step)}")
+        say(narration.resuming(workdir, int(state.step), config.to_dict(), saved["config"]))
     outputs.write_config(config, workdir)
     outputs.write_catalogue(experiment, workdir, retired)
 

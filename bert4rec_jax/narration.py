@@ -1,6 +1,8 @@
 """What a run says on stderr while it goes on."""
 
+import pathlib
 import time
+from typing import Any
 
 import jax
 
@@ -26,6 +28,22 @@ def say_what_is_trained(experiment: Experiment) -> None:
         f"{batches.steps_per_epoch} steps an epoch, {batches.rows} rows a step, "
         f"{batches.fill:.0%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
     )
+
+
+def resuming(workdir: pathlib.Path, step: int, now: dict[str, Any], before: dict[str, Any]) -> str:
+    """The line that says so, and what becomes of the learning rate where train.steps has changed.
+
+    Args:
+        now, before: the config of this command, and that of the checkpoint.
+    """
+    line = f"resuming {workdir} at step {step}"
+    steps, planned = now["train"]["steps"], before["train"]["steps"]
+    if steps != planned and now["optimizer"]["schedule"] != "constant":
+        line += (
+            f", of {planned} when it was saved: the learning rate is from here that of a run of "
+            f"{steps}"
+        )
+    return line
 
 
 def announce_first(run_step, started: float):
