@@ -5,8 +5,9 @@
     python scripts/results.py keep-study FOLDER     ->  results/studies/FOLDER/VARIANT.json
     python scripts/results.py tables                ->  results/README.md
 
-NAME is DATASET_RECIPE_seedN: runs of one recipe that differ in the seed are one row of the tables,
-their mean and standard deviation. FOLDER is what scripts/paper_tables.py made, DATASET_STUDY_STEPS.
+NAME is DATASET_RECIPE_seedN, RECIPE the name of its config's model and what else you like behind a
+-. Runs of one recipe that differ in the seed are one row of the tables, their mean and standard
+deviation. FOLDER is what scripts/paper_tables.py made, DATASET_STUDY_STEPS.
 Nothing in results/ is written by hand.
 """
 

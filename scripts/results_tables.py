@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 import statistics
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import paper_tables  # beside this file
 
 from bert4rec_jax.evaluation import published
+from configs import default
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
 # Rows of the paper's Table 2.
@@ -60,6 +63,9 @@ BEST = {
     ],
 }
 
+# Settings that make no other model, or that are not a recipe's.
+ASIDE = ("data.path", "data.cache", "data.verify", "train.log_every", "train.checkpoint_minutes")
+
 # Under scripts/easier_test.py's test.
 EASIER_COLUMNS = ("HR@10", "NDCG@10")
 EASIER = {
@@ -101,7 +107,7 @@ def tables(
                 recipe = re.sub(r"_seed\d+$", "", name.partition("_")[2])
                 recipes.setdefault(recipe, []).append(runs[name])
         parts += [f"## {dataset}", _test_table(dataset, recipes)]
-        parts += [_easier_table(dataset, recipes), _curves(recipes)]
+        parts += [_easier_table(dataset, recipes), _commands(dataset, recipes), _curves(recipes)]
     if studies:
         parts += [
             "## Studies",
@@ -173,6 +179,44 @@ def _minutes(kept: list[dict]) -> str:
             of = paper_tables.machine_of(run["train"])
             by_machine.setdefault(of, []).append(run["train"]["seconds"] / 60)
     return ", ".join(f"{statistics.mean(m):.0f} on {of}" for of, m in by_machine.items())
+
+
+def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
+    """What trains each recipe today, and the commits that gave its figures."""
+    rows = []
+    for recipe, kept in recipes.items():
+        if "config" in kept[0]:
+            commits = ", ".join(dict.fromkeys(run["train"]["commit"] for run in kept))
+            seeds = ", ".join(str(run["train"]["seed"]) for run in kept)
+            flags = " ".join(_flags(dataset, recipe.partition("-")[0], kept[0]))
+            rows.append(paper_tables.row([recipe, seeds, commits, f"`{flags}`"]))
+    if not rows:
+        return ""
+    header = ["", "seeds", "at commits", "`python main.py --config.seed=SEED` and"]
+    lines = ["Trained by:", "", paper_tables.row(header), "|---|---|---|---|", *rows]
+    return "\n".join(lines)
+
+
+def _flags(dataset: str, model: str, run: dict) -> list[str]:
+    """The config of today that is next, and the settings in which the run differs from it."""
+    file = f"configs/{paper_tables.CONFIGS[dataset]}.py"
+    get_config = runpy.run_path(str(ROOT / file))["get_config"]
+    today = _settings(get_config(model).to_dict())
+    # What it had no setting for, it did as the default does.
+    before = _settings(default.get_config().to_dict()) | _settings(run["config"])
+    if "seconds" not in run["train"]:  # counted
+        today = {name: value for name, value in today.items() if name.startswith("data.")}
+    changed = [f"--config.{k}={before[k]}" for k in today if before[k] != today[k]]
+    return [f"--config={file}" + (f":{model}" if model != "bert4rec" else ""), *changed]
+
+
+def _settings(config: dict) -> dict[str, object]:
+    found = {
+        f"{section}.{name}": value
+        for section in ("data", "model", "masking", "optimizer", "train")
+        for name, value in config[section].items()
+    }
+    return {name: value for name, value in found.items() if name not in ASIDE}
 
 
 def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from configs import ml1m
+
 
 @pytest.fixture(scope="module")
 def script(load_script):
@@ -83,15 +85,31 @@ def test_the_easier_test_is_a_table_of_its_own_beside_the_figures_published_unde
     assert "| RecTools BERT4Rec, d = 256 § |  | .7151 | .5020 |" in text
 
 
+def test_a_row_has_the_command_that_trains_it_and_its_commits(tables):
+    config = ml1m.get_config("sasrec").to_dict()
+    config["model"] |= {"dropout": 0.25, "attention_dropout": 0.25}
+    del config["model"]["window"]  # a run from before that setting: no difference
+    runs = {f"ml-1m_sasrec-dropout.25_seed{i}": run(0.2) | {"config": config} for i in (0, 1)}
+    runs["ml-1m_sasrec-dropout.25_seed1"]["train"] |= {"seed": 1, "commit": "def"}
+    counted = run(0.1) | {"config": ml1m.get_config("paper").to_dict()}
+    del counted["train"]["seconds"]
+    text = tables(runs | {"ml-1m_markov_seed0": counted}, {})
+    flags = "--config.model.attention_dropout=0.25 --config.model.dropout=0.25"
+    assert f"| 0, 1 | abc, def | `--config=configs/ml1m.py:sasrec {flags}` |" in text
+    assert "| markov | 0 | abc | `--config=configs/ml1m.py:markov` |" in text
+
+
 def test_training_on_validation_items_is_said_and_has_no_validation_curve(tables):
     curve = [{"step": 100, "rows": 3200, "minutes": 1.2, "full/NDCG@10": 0.1}]
     honest = run(0.16) | {"curve": curve}
-    other = run(0.18) | {"curve": curve, "config": {"data": {"train_on_valid": True}}}
-    text = tables({"ml-1m_a_seed0": honest, "ml-1m_b_seed0": other}, {})
-    assert "| b § | 1 |" in text
+    config = ml1m.get_config("caser")
+    config.data.train_on_valid = True
+    other = run(0.18) | {"curve": curve, "config": config.to_dict()}
+    text = tables({"ml-1m_a_seed0": honest, "ml-1m_caser_seed0": other}, {})
+    assert "| caser § | 1 |" in text
     assert "| a | 1 |" in text
     assert "a, validation, first seed:" in text
-    assert "b, validation, first seed:" not in text
+    assert "caser, validation, first seed:" not in text
 
 
 def test_a_study_is_a_table_beside_the_papers_figures(tables):
