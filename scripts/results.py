@@ -74,14 +74,21 @@ def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None
     kept = {part: results[part] for part in PARTS if part in results}
     if commit:
         kept["train"] = provenance.machine() | kept["train"] | {"commit": commit}
-    kept |= {"config": config, "curve": curve(workdir, config["train"]["batch_size"])}
+    kept |= {"config": config, "curve": curve(workdir, windows_a_step(results["train"]))}
     if (workdir / "easier_test.json").exists():
         kept["easier_test"] = json.loads((workdir / "easier_test.json").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
-def curve(workdir: pathlib.Path, batch_size: int) -> list[dict[str, float]]:
+def windows_a_step(trained: dict) -> float:
+    """Their mean: near train.batch_size, for a step has whole rows of packed windows."""
+    if "examples_per_second" not in trained:  # counted
+        return 0.0
+    return trained["examples_per_second"] * trained["seconds"] / trained["steps"]
+
+
+def curve(workdir: pathlib.Path, windows: float) -> list[dict[str, float]]:
     """The validations of a run: steps, rows (windows), minutes of training, and metrics."""
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
@@ -89,7 +96,7 @@ def curve(workdir: pathlib.Path, batch_size: int) -> list[dict[str, float]]:
     return [
         {
             "step": point["step"],
-            "rows": point["step"] * batch_size,
+            "rows": round(point["step"] * windows),
             "minutes": round(point["minutes"], 2),
             **{metric: round(point[metric], 4) for metric in CURVE if metric in point},
         }
