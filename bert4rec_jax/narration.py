@@ -26,7 +26,7 @@ def say_what_is_trained(experiment: Experiment) -> None:
     say(
         f"{experiment.config.model.name}: {len(batches.lengths):,} windows in "
         f"{batches.steps_per_epoch} steps an epoch, {batches.rows} rows a step, "
-        f"{batches.fill:.0%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
+        f"{batches.fill:.1%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
     )
 
 
