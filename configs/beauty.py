@@ -59,6 +59,7 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.masking.budget = 30
     config.masking.stride = 5
     if model == "paper":
+        config.update_from_flattened_dict(baselines.PAPER)
         return config
     config.update_from_flattened_dict(baselines.FAST)
     config.train.steps, config.train.eval_every = 8_000, 500

@@ -20,6 +20,7 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.masking.budget = 20
     config.masking.stride = 25
     if model == "paper":
+        config.update_from_flattened_dict(baselines.PAPER)
         config.train.steps = 800_000
         return config
     config.update_from_flattened_dict(baselines.FAST)

@@ -53,6 +53,7 @@ def test_the_default_is_bert4rec_and_paper_its_original_recipe():
         }  # max_predictions_per_seq of run_*.sh
         assert paper.masking.budget == budgets[module]
         assert (paper.train.steps, paper.optimizer.learning_rate) == (steps, 1e-4)
+        assert paper.train.patience == 0
 
 
 def test_a_model_without_settings_is_refused_with_those_that_have():
