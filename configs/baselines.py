@@ -47,7 +47,7 @@ MODELS = {
     "popularity": {"model.name": "popularity"},
 }
 
-# The original trains to the end of its updates, over a plateau of more than 20 validations.
+# The original trains to the end of its updates, over a plateau that may outlast 20 validations.
 PAPER = {"train.patience": 0}
 # What makes training at d = 64 fast: kernels scaled to the width, and ten times the learning rate.
 FAST = {

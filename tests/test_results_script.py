@@ -41,7 +41,7 @@ def test_seeds_of_one_recipe_are_one_row_and_the_best_stands_last_of_ours(tables
     assert cells[3][-4:] == [".3400 ± .0283", ".1700 ± .0141", "4,000", "15 on 2"]
     assert cells[2][1:3] == ["1", ".5000"]
     assert cells[4][2] == ".0141"
-    assert [row[2] for row in cells if row[0] == "the paper's BERT4Rec §"] == [".2863"]
+    assert [row[2] for row in cells if row[0] == "the paper's BERT4Rec, d = 256 §"] == [".2863"]
 
 
 def test_what_is_kept_has_the_learning_curve_and_no_path_of_the_machine(script, tmp_path):
