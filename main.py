@@ -24,7 +24,7 @@ Modes:
   recommend  writes to --output the --top_k items for each user of the training log or of --input
   serve      recommendations over HTTP, and a page to try them
   finetune   goes on from the run --from with a later log, in a folder of its own
-  export     writes the model to the folder --output, for programs that have not this one
+  export     writes the model to the folder --output, for use without this package
   prepare    makes of a log of any size the folder --output that training reads from the disk
 
 Settings: each of configs/default.py is a flag too, as in --config.train.steps=1000 or
