@@ -56,8 +56,7 @@ def train(values, workdir, started):
 def evaluate(values, workdir, started):
     from bert4rec_jax import modes
 
-    overrides = config_flags.get_override_values(values["config"])
-    modes.evaluate(default.get_config(), overrides, workdir)
+    modes.evaluate(default.get_config(), cli.settings_of(values["config"]), workdir)
 
 
 def compare(values, workdir, started):
@@ -76,7 +75,7 @@ def table(values, workdir, started):
 def recommend(values, workdir, started):
     from bert4rec_jax import modes, recommending
 
-    overrides = config_flags.get_override_values(values["config"])
+    overrides = cli.settings_of(values["config"])
     recommending.recommend(
         lambda: modes.experiment_of(default.get_config(), overrides, workdir),
         workdir,
@@ -117,7 +116,7 @@ def finetune(values, workdir, started):
     origin = pathlib.Path(values["from"].value)
     finetuning.finetune(
         default.get_config(),
-        config_flags.get_override_values(values["config"]),
+        cli.settings_of(values["config"]),
         origin,
         workdir if values.workdir else origin.with_name(f"{origin.name}-finetuned"),
         retire=values.retire,

@@ -160,6 +160,17 @@ def chosen_config(flag: flags.Flag) -> Any:
     return _config_of(flag, name)
 
 
+def settings_of(flag: flags.Flag) -> dict[str, Any]:
+    """The command line's settings, by dotted name, over those of a run that is there already.
+
+    With --config.model.name=NAME, the name of that recipe's model: the run has the rest.
+    """
+    found = dict(flag.override_values)
+    if "model.name" in found:
+        found["model.name"] = chosen_config(flag).model.name
+    return found
+
+
 def configs_of(flag: flags.Flag, names: list[str]) -> dict[str, Any]:
     """NAME -> the config FILE:NAME, for --config=FILE, and the command line's settings over it."""
     if ":" in flag.config_filename or "model.name" in flag.override_values:

@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 
 def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
-    """The best checkpoint of a run; trained on the validation items too, its last.
+    """The best checkpoint of a run, or its last where it was trained on the validation items too.
 
     Args:
         item_shards: devices that share the item table, whatever number trained it.

@@ -70,6 +70,6 @@ def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.Config
         raise ValueError(f"model {name!r} is unknown; there are {', '.join(MODELS)}")
     config.update_from_flattened_dict(MODELS[name])
     if config.model.name == "sasrec":
-        # One rate for both, whatever is set later, but where the second is set itself.
+        # One rate for both, the command line's too, unless the second is set itself.
         config.model.attention_dropout = config.model.get_oneway_ref("dropout")
     return config

@@ -59,8 +59,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.last_only_rate = 1 / 11  # windows that mask only their last item (sec. 2)
     config.masking.mask_rate = 1.0  # masked items replaced by MASK (run_*.sh; BERT: 0.8)
     config.masking.static_copies = 0  # 10: the original's ten fixed masks a window; 0: always fresh
-    # bert4rec: rows read left to right, which also ask for every next item (mixture.py); 0: the
-    # paper's
+    # bert4rec: share of rows, to a thousandth, that are read left to right and also ask for every
+    # next item (mixture.py); 0: the paper's
     config.masking.left_to_right_rate = 0.0
     config.masking.stride = 100  # items between windows of a long history (run_ml-1m.sh: N / 2)
 

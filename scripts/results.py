@@ -82,7 +82,7 @@ def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None
 
 
 def windows_a_step(trained: dict) -> float:
-    """Their mean: near train.batch_size, for a step has whole rows of packed windows."""
+    """The mean number of windows; near train.batch_size, as a step's packed rows are whole."""
     if "examples_per_second" not in trained:  # counted
         return 0.0
     return trained["examples_per_second"] * trained["seconds"] / trained["steps"]

@@ -1,8 +1,8 @@
 """results/README.md, from what `scripts/results.py` keeps."""
 
+import importlib
 import pathlib
 import re
-import runpy
 import statistics
 import sys
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import paper_tables  # beside this file
 
+from bert4rec_jax import settings
 from bert4rec_jax.evaluation import published
 from configs import default
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
 # Rows of the paper's Table 2.
@@ -68,8 +68,8 @@ BEST = {
     ],
 }
 
-# Settings that make no other model, or that are not a recipe's.
-ASIDE = ("data.path", "data.cache", "data.verify", "train.log_every", "train.checkpoint_minutes")
+# Settings that are no part of a recipe.
+ASIDE = (*settings.PLACES, "train.log_every", "train.checkpoint_minutes")
 
 # Under scripts/easier_test.py's test.
 EASIER_COLUMNS = ("HR@10", "NDCG@10")
@@ -187,7 +187,7 @@ def _minutes(kept: list[dict]) -> str:
 
 
 def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
-    """What trains each recipe today, and the commits that gave its figures."""
+    """What trains each recipe today, and the commits that its figures are of."""
     rows = []
     for recipe, kept in recipes.items():
         if "config" in kept[0]:
@@ -197,22 +197,25 @@ def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
             rows.append(paper_tables.row([recipe, seeds, commits, f"`{flags}`"]))
     if not rows:
         return ""
-    header = ["", "seeds", "at commits", "`python main.py --config.seed=SEED` and"]
-    lines = ["Trained by:", "", paper_tables.row(header), "|---|---|---|---|", *rows]
-    return "\n".join(lines)
+    text = (
+        "The commits that the figures are of, and what trains the same recipe today: "
+        "`python main.py` with these flags and `--config.seed=SEED` behind them."
+    )
+    header = paper_tables.row(["", "seeds", "commits", "flags"])
+    return "\n".join([text, "", header, "|---|---|---|---|", *rows])
 
 
 def _flags(dataset: str, model: str, run: dict) -> list[str]:
     """The config of today that is next, and the settings in which the run differs from it."""
-    file = f"configs/{paper_tables.CONFIGS[dataset]}.py"
-    get_config = runpy.run_path(str(ROOT / file))["get_config"]
-    today = _settings(get_config(model).to_dict())
+    file = paper_tables.CONFIGS[dataset]
+    today = _settings(importlib.import_module(f"configs.{file}").get_config(model).to_dict())
     # What it had no setting for, it did as the default does.
     before = _settings(default.get_config().to_dict()) | _settings(run["config"])
     if "seconds" not in run["train"]:  # counted
         today = {name: value for name, value in today.items() if name.startswith("data.")}
     changed = [f"--config.{k}={before[k]}" for k in today if before[k] != today[k]]
-    return [f"--config={file}" + (f":{model}" if model != "bert4rec" else ""), *changed]
+    named = f"configs/{file}.py" + (f":{model}" if model != "bert4rec" else "")
+    return [f"--config={named}", *changed]
 
 
 def _settings(config: dict) -> dict[str, object]:

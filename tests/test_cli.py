@@ -44,6 +44,9 @@ def test_a_recipe_that_is_called_otherwise_than_its_model_can_be_named_too(name)
     named = cli.chosen_config(flag_of(f"{CONFIGS}/ml1m.py", f"--config.model.name={name}"))
     assert named == cli.chosen_config(flag_of(f"{CONFIGS}/ml1m.py:{name}"))
     assert named.model.name != name
+    # Over the run that it has trained, the model's own name.
+    flag = flag_of(f"{CONFIGS}/ml1m.py", f"--config.model.name={name}", "--config.eval.ks=(1, 3)")
+    assert cli.settings_of(flag) == {"model.name": named.model.name, "eval.ks": (1, 3)}
 
 
 def test_a_name_behind_the_file_stays_though_the_model_is_named_too():

@@ -115,9 +115,9 @@ class Batches:
     """The training batches: `batches(step)` for any step, in any order.
 
     Every epoch visits each window once, in a new order. With `packed`, windows share rows (see
-    `pack`); without, a row is one window. Either way a step holds as many rows as `batch_size`
-    windows take on average, rounded up to whole ones, so that packing changes how long a step
-    takes and hardly what it learns.
+    `pack`); without, a row is one window. Either way a step has as many rows as `batch_size`
+    windows take on average, rounded up to whole ones. An epoch's rows are spread evenly over the
+    steps that this makes: where there are few, a step may have far fewer.
 
     Attributes:
         starts, lengths: int [W], from `sliding_windows`.

@@ -11,10 +11,6 @@ from bert4rec_jax.evaluation.report import format_table
 # Protocol and metric of each column: the paper's, then what ranks the whole catalogue.
 COLUMNS = [(published.PROTOCOL, m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
-# Our names for what the paper has a row of. It has none of SASRec with a full softmax, an LSTM or
-# a Markov chain.
-PAPER_ROWS = {name: name for name in ("popularity", "gru4rec", "caser", "bert4rec")}
-PAPER_ROWS |= {"sasrec_bce": "sasrec", "cloze": "bert4rec", "paper": "bert4rec"}
 
 
 def summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -39,7 +35,7 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     models = {
         name: {
             **{key: parts[key] for key in ("model", "train", "test", "test_interval")},
-            "paper": published.row_of_run(parts["dataset"], PAPER_ROWS.get(name, "")),
+            "paper": published.row_of_results(parts),
         }
         for name, parts in results.items()
     }

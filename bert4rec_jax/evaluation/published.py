@@ -76,27 +76,17 @@ def published_metrics(dataset: str, model: str) -> dict[str, float]:
 
 
 def row_of_results(results: Mapping[str, Any]) -> dict[str, float]:
-    """The paper's row for a run of ours, by metric; empty where the paper has none of its kind:
-    of SASRec with another loss than its own, and of an LSTM.
+    """The paper's row for a run of ours, by metric; empty where its split is not the paper's, or
+    the paper has none of its kind: of SASRec with another loss than its own, and of an LSTM.
 
     Args:
         results: the parts of results.json.
     """
-    model = results["model"]
-    if model["name"] == "sasrec" and results["train"].get("loss") != "bce":
+    dataset, model, loss = results["dataset"], results["model"], results["train"].get("loss")
+    if dataset.get("split", "leave_one_out") != "leave_one_out":
+        return {}
+    if model["name"] == "sasrec" and loss != "bce":
         return {}
     if model["name"] == "gru4rec" and model.get("cell") == "lstm":
         return {}
-    return row_of_run(results["dataset"], model["name"])
-
-
-def row_of_run(dataset: Mapping[str, Any], model: str) -> dict[str, float]:
-    """The paper's row for a run of ours, by metric; empty unless the run's split is the paper's.
-
-    Args:
-        dataset: the "dataset" part of results.json.
-        model: as for `published_metrics`.
-    """
-    if dataset.get("split", "leave_one_out") != "leave_one_out":
-        return {}
-    return published_metrics(dataset["name"], model)
+    return published_metrics(dataset["name"], model["name"])

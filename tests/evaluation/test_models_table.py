@@ -8,9 +8,15 @@ from bert4rec_jax.evaluation import models_table
 METRICS = ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")
 
 
-def results(offset, *, protocols=("popularity_100", "full"), seconds=90.0, **dataset):
+def results(
+    offset, model="bert4rec", *, protocols=("popularity_100", "full"), seconds=90.0, **dataset
+):
     figures = {p: {m: offset + 0.01 * i for i, m in enumerate(METRICS)} for p in protocols}
+    name, cell = {"sasrec_bce": ("sasrec", "gru"), "lstm": ("gru4rec", "lstm")}.get(
+        model, (model, "gru")
+    )
     train = {"steps": 0, "seed": 3, "device": "cpu", "devices": 1, "jax": "1"}
+    train["loss"] = "bce" if model == "sasrec_bce" else "softmax"
     if seconds:
         train |= {"steps": 4000, "seconds": seconds}
     return {
@@ -19,7 +25,7 @@ def results(offset, *, protocols=("popularity_100", "full"), seconds=90.0, **dat
             "test_digest": "4469" * 16, "canonical": "ml-1m", "split": "leave_one_out",
             "trained_on_valid": False,
         } | dataset,
-        "model": {"name": "sasrec", "parameters": 9},
+        "model": {"name": name, "cell": cell, "parameters": 9},
         "train": train,
         "valid": {},
         "test": figures,
@@ -32,7 +38,11 @@ def results(offset, *, protocols=("popularity_100", "full"), seconds=90.0, **dat
 
 def test_the_papers_row_stands_below_ours_where_it_has_one():
     table = models_table.summary(
-        {"popularity": results(0.1, seconds=None), "sasrec": results(0.2), "sasrec_bce": results(0)}
+        {
+            "popularity": results(0.1, "popularity", seconds=None),
+            "sasrec": results(0.2, "sasrec"),
+            "sasrec_bce": results(0, "sasrec_bce"),
+        }
     )
     lines = models_table.screen(table).splitlines()
     assert lines[0].startswith("ml-1m: popularity_100")
@@ -51,7 +61,7 @@ def test_the_papers_row_stands_below_ours_where_it_has_one():
 
 
 def test_markdown_has_intervals_too_and_says_what_the_figures_are_of():
-    text = models_table.markdown(models_table.summary({"caser": results(0.3)}))
+    text = models_table.markdown(models_table.summary({"caser": results(0.3, "caser")}))
     lines = text.splitlines()
     assert lines[0] == "# ml-1m: all models"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:7]]
@@ -81,7 +91,7 @@ def test_columns_are_those_that_every_model_has():
 
 
 def test_the_summary_is_what_the_results_hold():
-    parts = results(0.3)
+    parts = results(0.3, "gru4rec")
     table = models_table.summary({"gru4rec": parts})
     assert json.loads(json.dumps(table)) == table
     found = table["models"]["gru4rec"]
