@@ -30,7 +30,7 @@ def read_items(path: str, vocab: Vocabulary) -> list[str]:
         items = _read_table(path, ("item",))["item"].to_list()
     else:
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: cannot be read ({reason}); is it the right file?") from error

@@ -21,6 +21,7 @@ def recommend(
     workdir: pathlib.Path,
     *,
     source: str,
+    columns: Mapping[str, str],
     output: pathlib.Path,
     k: int,
     with_seen: bool,
@@ -37,6 +38,7 @@ def recommend(
     Args:
         experiment: of the run; called only where `source` is "", for the users it was trained on.
         source: a log of other histories, in any format that training reads.
+        columns: its columns, as for `interactions.read`.
         output: .parquet, .csv or .jsonl.
         with_seen: recommend what a user had before, too.
         allow, deny: files of items, one a line or a table with an item column; "": none.
@@ -51,24 +53,38 @@ def recommend(
         lists.read_items(deny, vocab) if deny else (),
     )
     title_of = lists.read_titles(titles) if titles else None
-    histories = read_histories(source, vocab) if source else _own_histories(experiment())
+    if source:
+        histories = read_histories(source, vocab, columns)
+    else:
+        histories = _own_histories(experiment(), vocab)
     write_recommendations(
         recommender, histories, output, k=k, with_seen=with_seen, barred=barred, title_of=title_of
     )
 
 
-def _own_histories(experiment: Experiment) -> sequences.Sequences:
+def _own_histories(experiment: Experiment, vocab: Vocabulary) -> sequences.Sequences:
     if experiment.data.prepared is not None:
         raise UserError(
             "the log of this run is prepared, and its users are not in memory: give those to "
             "recommend for with --input=LOG"
         )
+    if experiment.log.vocab.digest != vocab.digest:  # its ids would be other items
+        raise UserError(
+            f"{experiment.config.data.path or experiment.config.data.name}: has changed since the "
+            "training, and its catalogue with it: give it as --input"
+        )
     return experiment.log
 
 
-def read_histories(source: str, vocab: Vocabulary) -> sequences.Sequences:
-    """The histories of a log, in the ids of `vocab`; says how many rows it does not know."""
-    frame = interactions.read(source, vocab=vocab)
+def read_histories(
+    source: str, vocab: Vocabulary, columns: Mapping[str, str] | None = None
+) -> sequences.Sequences:
+    """The histories of a log, in the ids of `vocab`; says how many rows it does not know.
+
+    Args:
+        columns: user_column, item_column and time_column, as for `interactions.read`.
+    """
+    frame = interactions.read(source, vocab=vocab, **(columns or {}))
     histories, unknown = sequences.encode(frame, vocab, name=source)
     if unknown:
         say(f"{source}: {unknown:,} rows left out, whose items the model does not know")

@@ -7,13 +7,14 @@ import time
 import polars as pl
 import pytest
 
+from bert4rec_jax import Recommender
 from tests.command.program import run, start
 
 
 def test_recommendations_for_the_users_of_the_log(trained, log, cache, tmp_path):
     workdir, _ = trained
     deny = tmp_path / "deny.txt"
-    deny.write_text("i5\ni6\n")
+    deny.write_text("\ufeffi5\ni6\n", encoding="utf-8")  # as some editors begin a file
     done = run(
         cache, "--mode=recommend", f"--workdir={workdir}", f"--config.data.path={log}",
         "--top_k=3", f"--deny={deny}", f"--output={tmp_path / 'out.parquet'}",
@@ -67,6 +68,31 @@ def test_recommending_with_a_mistake(trained, log, cache, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_that_has_changed_since_the_training_is_refused(trained, log, cache, tmp_path):
+    """Its items would have other ids."""
+    changed = tmp_path / "log.csv"
+    rows = [f"new,i149,{i}\n" for i in range(99)]
+    changed.write_text(log.read_text() + "".join(rows))
+    command = ("--mode=recommend", f"--workdir={trained[0]}", f"--config.data.path={changed}")
+    done = run(cache, *command, f"--output={tmp_path / 'out.csv'}")
+    assert done.returncode == 2
+    assert f"error: {changed}: has changed since the training" in done.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_columns_of_the_file_are_those_that_are_named(trained, cache, tmp_path):
+    """Newest first, as only the time's column tells; the last item is not recommended again."""
+    path = tmp_path / "new.csv"
+    path.write_text("who,item,seen_on\nx,i1,3\nx,i2,2\nx,i3,1\n")
+    columns = ("--config.data.user_column=who", "--config.data.time_column=seen_on")
+    command = ("--mode=recommend", f"--workdir={trained[0]}", f"--input={path}", "--top_k=5")
+    done = run(cache, *command, *columns, f"--output={tmp_path / 'out.jsonl'}")
+    assert done.returncode == 0, done.stderr
+    found = pl.read_ndjson(tmp_path / "out.jsonl")
+    ordered = Recommender.load(trained[0]).recommend([["i3", "i2", "i1"]], k=5)[0]
+    assert found["item"].to_list() == [scored.item for scored in ordered]
 
 
 def test_sigterm_in_the_middle_of_writing_leaves_nothing(trained, log, cache, tmp_path):
