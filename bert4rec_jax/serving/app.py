@@ -95,14 +95,19 @@ def create_app(
         detail = f"{limits.waiting} histories may wait, and do: try again in a second"
         return JSONResponse({"detail": detail}, 503, headers={"Retry-After": "1"})
 
+    @app.exception_handler(FloatingPointError)
+    async def not_a_number(request: fastapi.Request, error: FloatingPointError) -> Response:
+        return JSONResponse({"detail": str(error)}, 503)
+
     @app.post("/recommend", responses=errors, response_model=schema.RecommendResponse)
     async def recommend(request: RecommendRequest) -> Any:
         """The best items for one or many histories."""
         if request.explain and not engine.explains:
             raise fastapi.HTTPException(422, "explain: this model has no attention")
         barred = None
-        if request.exclude or request.allow is not None or recommender.retired.any():
-            barred = recommender.barred(request.allow, request.exclude)
+        serving = engine.serving  # whose retired items may be others than at the start
+        if request.exclude or request.allow is not None or serving.retired.any():
+            barred = serving.barred(request.allow, request.exclude)
         encoded = [vocab.encode(history) for history in request.histories]
         questions = [Question(ids[ids != PAD], barred, request.with_seen) for ids in encoded]
         answers = await batcher.ask(questions)

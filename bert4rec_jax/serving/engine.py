@@ -56,6 +56,7 @@ class Engine:
         vocab: the catalogue.
         most_at_once: the largest batch.
         explains: whether the model has attention to show.
+        serving: the recommender that answers the next batch.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Engine:
     @property
     def step(self) -> int | None:
         """The checkpoint that the next batch is answered from."""
-        return self._serving.step
+        return self.serving.step
 
     def worth_taking(self, waiting: int) -> int:
         """How many of so many questions to answer next, so that little is padded.
@@ -123,11 +124,11 @@ class Engine:
                 f"checkpoint {recommender.step}: scores are NaN; the training has diverged: "
                 "train with a lower optimizer.learning_rate"
             )
-        self._serving = recommender  # one assignment: a batch has the old ones or the new
+        self.serving = recommender  # one assignment: a batch has the old ones or the new
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """An answer to each of 1 .. most_at_once questions."""
-        serving = self._serving
+        serving = self.serving
         asked = [question for question in questions if len(question.history)]
         results = iter(())
         if asked:

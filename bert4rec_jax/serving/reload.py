@@ -1,4 +1,4 @@
-"""Taking up a newer best checkpoint while serving."""
+"""Taking up a newer best checkpoint, or list of retired items, while serving."""
 
 import asyncio
 import pathlib
@@ -10,7 +10,7 @@ from bert4rec_jax.serving.telemetry import Telemetry
 
 
 class Reloader:
-    """Looks whether the best checkpoint of a work directory has changed.
+    """Looks whether the best checkpoint of a work directory has changed, or what is retired.
 
     Args:
         workdir: of the run that is served.
@@ -35,7 +35,7 @@ class Reloader:
         try:
             fresh = Recommender.load(self._workdir)
             self._listed = listed
-            if fresh.step == engine.step:
+            if fresh.step == engine.step and (fresh.retired == engine.serving.retired).all():
                 return
             engine.swap(fresh)
         except Exception as error:  # also a checkpoint that training replaced while it was read
@@ -46,9 +46,9 @@ class Reloader:
         telemetry.reloads.labels("swapped").inc()
         self._say(f"serving checkpoint {fresh.step}")
 
-    def _listing(self) -> list[str]:
-        """The finished checkpoints; Orbax gives one its number when all of it is written."""
-        folder = self._workdir / "checkpoints"
-        if not folder.is_dir():
-            return []
-        return sorted(path.name for path in folder.iterdir() if path.name.isdigit())
+    def _listing(self) -> tuple[list[str], int]:
+        """The finished checkpoints (Orbax gives one its number when all of it is written), and when
+        the catalogue was written."""
+        folder, items = self._workdir / "checkpoints", self._workdir / "items.parquet"
+        steps = [path.name for path in folder.glob("*") if path.name.isdigit()]
+        return sorted(steps), items.stat().st_mtime_ns if items.exists() else 0

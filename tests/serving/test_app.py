@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -12,6 +13,7 @@ from bert4rec_jax.errors import UserError
 from bert4rec_jax.serving import server
 from bert4rec_jax.serving.app import create_app
 from bert4rec_jax.serving.asgi import BoundedBody
+from bert4rec_jax.serving.batcher import Batcher
 from bert4rec_jax.serving.schema import Limits
 from bert4rec_jax.serving.titles import Titles
 from tests.serving.models import ITEMS, recommender, without_attention
@@ -87,6 +89,32 @@ def test_attention_stands_beside_the_history_as_it_was_sent(client):
         client.post("/recommend", json={"histories": [["i1"]]}).json()["results"][0]["attention"]
         is None
     )
+
+
+def test_what_is_retired_while_serving_is_recommended_no_more():
+    model, engines = recommender(), []
+
+    async def keep(engine, telemetry):
+        engines.append(engine)
+
+    app = create_app(model, Titles(model.vocab, {}), LIMITS, background=keep)
+    with TestClient(app) as client:
+        asked = {"histories": [["i1"]], "k": 5}
+        before = items_of(client.post("/recommend", json=asked).json()["results"][0])
+        retired = np.isin(model.vocab.items, before[:1])
+        engines[0].swap(recommender(retired=retired))
+        after = items_of(client.post("/recommend", json=asked).json()["results"][0])
+    assert after[:4] == before[1:]
+
+
+def test_a_score_that_is_no_number_is_a_503(client, monkeypatch):
+    async def ask(batcher, questions):
+        raise FloatingPointError("checkpoint 0: scores are NaN")
+
+    monkeypatch.setattr(Batcher, "ask", ask)
+    response = client.post("/recommend", json={"histories": [["i1"]]})
+    assert response.status_code == 503
+    assert response.json() == {"detail": "checkpoint 0: scores are NaN"}
 
 
 def test_explaining_a_model_without_attention_is_refused():

@@ -1,5 +1,6 @@
 """When a server looks at the checkpoints again, and what becomes of one that is no good."""
 
+import numpy as np
 import pytest
 
 from bert4rec_jax.errors import UserError
@@ -8,18 +9,22 @@ from bert4rec_jax.serving.reload import Reloader
 from bert4rec_jax.serving.telemetry import Telemetry
 
 
+class Loaded:
+    def __init__(self, step, retired=(False, False)):
+        self.step, self.retired = step, np.array(retired)
+
+
 class Engine:
-    step = 6
+    serving = Loaded(6)
+
+    @property
+    def step(self):
+        return self.serving.step
 
     def swap(self, fresh):
         if fresh.step == 13:
             raise UserError("scores are NaN")
-        self.step = fresh.step
-
-
-class Loaded:
-    def __init__(self, step):
-        self.step = step
+        self.serving = fresh
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def story(tmp_path, monkeypatch):
         loads.append(workdir)
         if isinstance(best[0], Exception):
             raise best[0]
-        return Loaded(best[0])
+        return best[0] if isinstance(best[0], Loaded) else Loaded(best[0])
 
     monkeypatch.setattr(reload.Recommender, "load", load)
     engine, reloader = Engine(), Reloader(tmp_path, say=said.append)
@@ -63,6 +68,14 @@ def test_a_newer_checkpoint_that_is_not_better_changes_nothing(story):
     look, _, loads, said = story
     assert look("12") == look() == 6
     assert (len(loads), said) == (1, [])
+
+
+def test_items_retired_since_are_taken_up_without_a_newer_checkpoint(story, tmp_path):
+    look, best, _, said = story
+    (tmp_path / "items.parquet").write_text("written anew")
+    best[0] = Loaded(6, retired=(False, True))
+    assert look() == look() == 6
+    assert said == ["serving checkpoint 6"]
 
 
 def test_a_bad_checkpoint_is_said_once_and_left(story):
