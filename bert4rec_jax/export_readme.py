@@ -12,13 +12,13 @@ scores_of = jax.export.deserialize((folder / "scores.jax_export").read_bytes()).
 
 id_of = {{item: i for i, item in enumerate(items, start=1)}}
 histories = [items[:3], items[5:6]]  # raw ids, oldest first
-ids = np.zeros((len(histories), width), np.int32)
-for row, history in zip(ids, histories):
-    known = [id_of[item] for item in history if item in id_of][-width:]
-    row[: len(known)] = known
+known = [[id_of[item] for item in history if item in id_of] for history in histories]
+ids = np.zeros((len(known), width), np.int32)
+for row, seen in zip(ids, known):
+    row[: len(seen[-width:])] = seen[-width:]
 scores = np.array(scores_of(ids))  # [histories, items]
-for row, seen in zip(scores, ids):
-    row[seen[seen > 0] - 1] = -np.inf  # what a user has had
+for row, seen in zip(scores, known):
+    row[np.array(seen, int) - 1] = -np.inf  # all that a user has had
 print(json.dumps([[items[i] for i in row] for row in (-scores).argsort(axis=1)[:, :10]]))
 """
 

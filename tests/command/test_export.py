@@ -36,12 +36,21 @@ def test_the_page_and_the_folders_own_readme_recommend_what_the_model_does(train
     expected = [[scored.item for scored in row] for row in found]
     page = python_of(ROOT / "docs" / "export.md")
     assert python_of(exported / "README.md") == page.replace("ml1m-exported", ".")
+    assert recommended_by(page, exported) == expected
+    # Longer than the model's input: what is cut off has been had all the same.
+    longer = page.replace("items[:3]", "items[:140]")
+    assert longer != page
+    found = recommender.recommend([items[:140], items[5:6]], k=10)
+    assert recommended_by(longer, exported) == [[scored.item for scored in row] for row in found]
+
+
+def recommended_by(code, exported):
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_US + page],
+        [sys.executable, "-c", WITHOUT_US + code],
         cwd=exported.parent, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == expected
+    return json.loads(done.stdout)
 
 
 def test_the_folder_says_what_it_holds(trained, exported):
