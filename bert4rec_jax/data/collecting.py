@@ -196,8 +196,7 @@ def _collect_lists(
         progress(len(frame))
     if sum(len(shard.codes) for shard in waiting):
         write()
-    if files:
-        _refuse_twice(log, files)
+    _refuse_twice(log)
 
     def read(file: Path) -> Shard:
         return Shard(
@@ -228,8 +227,9 @@ def _joined(shards: list[Shard]) -> Shard:
     )
 
 
-def _refuse_twice(log: LazyLog, files: list[Path]) -> None:
-    users = pl.scan_parquet([file.with_suffix(".users") for file in files], glob=False)
-    twice = users.group_by("user").len().filter(pl.col("len") > 1).head(1).collect()
+def _refuse_twice(log: LazyLog) -> None:
+    """Of all users: one with too few items in each of two rows may have enough in both."""
+    counts = log.rows.group_by("user").len()
+    twice = counts.filter(pl.col("len") > 1).head(1).collect(engine="streaming")
     if len(twice):
         raise UserError(f"{log.path}: user {twice['user'][0]} has two rows; give each user one row")

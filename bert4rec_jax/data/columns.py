@@ -46,6 +46,9 @@ def parquet_columns(path: Path, schema: pl.Schema, wanted: dict[str, str]) -> di
     """Role -> its column, the ids as they are stored, the time as a number."""
     found = find_columns(path, tuple(schema.names()), wanted)
     columns = {role: pl.col(found[role]) for role in ("user", "item")}
+    for role, column in columns.items():
+        if schema[found[role]].is_float():
+            columns[role] = column.fill_nan(None)  # nobody's id
     if "time" not in found:
         return columns
     time, kind = pl.col(found["time"]), schema[found["time"]]

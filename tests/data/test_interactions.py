@@ -208,6 +208,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says):
     ("column", "says"),
     [
         ({"item": ["a", None]}, "row 2: column 'item' has no value"),
+        ({"item": [1.0, float("nan")]}, "row 2: column 'item' has no value"),
         ({"time": [1.0, float("nan")]}, "row 2: column 'time' has no value"),
         ({"time": ["noon", "later"]}, "time column 'time' holds String"),
         ({"item": [["a"], ["b"]]}, "holds a list of items in a row; --mode=prepare makes a log"),

@@ -203,6 +203,8 @@ def test_counts_that_do_not_fit_the_arrays_are_refused(prepared_folder):
         ({"user": ["a", None], "item": [["x"], ["y"]]}, r"row 2: has no user"),
         ({"user": ["a", "b"], "item": [["x"], ["y", None]]}, r"row 2: has an item without"),
         ({"user": ["a", "a"], "item": [["x"], ["y"]]}, r"user a has two rows"),
+        ({"user": ["a", None], "item": ["x", "y"]}, r"row 2: has no user"),
+        ({"user": [1.0, float("nan")], "item": ["x", "y"]}, r"row 2: has no user"),
         ({"user": ["a", "b"], "item": ["x", None]}, r"row 2: has no item"),
         ({"user": ["a", "b"], "item": ["x", "y"], "time": [1, None]}, r"row 2: has no time"),
         ({"user": ["a", "b"], "item": ["x", "x"]}, r"1 items are left with min_item_count 0"),
@@ -213,6 +215,13 @@ def test_what_cannot_be_prepared_is_named_and_leaves_nothing(tmp_path, frame, wo
     with pytest.raises(UserError, match=words):
         prepare(tmp_path / "log.parquet", tmp_path / "made", min_item_count=0)
     assert [file.name for file in tmp_path.iterdir()] == ["log.parquet"]
+
+
+def test_a_second_row_of_too_few_items_is_a_second_row_all_the_same(tmp_path):
+    frame = {"user": ["a", "b", "a"], "item": [["x", "y", "z"], ["x", "y", "z"], ["z", "x"]]}
+    pl.DataFrame(frame).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match="user a has two rows"):
+        prepare(tmp_path / "log.parquet", tmp_path / "made", min_user_count=3)
 
 
 def test_a_malformed_line_is_named(tmp_path):
