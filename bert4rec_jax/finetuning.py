@@ -20,6 +20,7 @@ from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.files import replacing
 from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.loop import Standing
+from bert4rec_jax.vocab import Vocabulary
 
 # Of the run before: what it learnt need not be learnt again.
 SHARE_OF_STEPS = 0.1
@@ -64,7 +65,7 @@ def finetune(
     experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir) if begun else vocab)
     retired = _retired(experiment, workdir if begun else origin, retire)
     if not _stands_somewhere(workdir, metric=config.train.select_by):
-        _begin(experiment, origin, workdir, retired, items=len(vocab))
+        _begin(experiment, origin, workdir, retired, vocab=vocab)
     return modes.train(config, workdir, started=started, experiment=experiment, retired=retired)
 
 
@@ -82,6 +83,11 @@ def _config(defaults, overrides, origin, workdir) -> ml_collections.ConfigDict:
         raise UserError("no later log: give --config.data.path=FILE")
     config.train.steps = max(1, round(config.train.steps * SHARE_OF_STEPS))
     config.update_from_flattened_dict(overrides)
+    if config.data.split == "global_time" and "data.split_time" not in overrides:
+        raise UserError(
+            f"{origin} was split at {config.data.split_time:g}, and nothing later would be learnt: "
+            "give --config.data.split_time for the later log"
+        )
     for name, value in config.model.to_dict().items():
         if value != before[name] and name not in _FREE:
             raise UserError(
@@ -117,15 +123,20 @@ def _begin(
     workdir: pathlib.Path,
     retired: np.ndarray,
     *,
-    items: int,
+    vocab: Vocabulary,
 ) -> None:
-    """Make `workdir` a run that stands at step 0, grown from the first `items` of its catalogue.
+    """Make `workdir` a run that stands at step 0, grown from `vocab`, the first of its catalogue.
 
     The checkpoint comes last: killed before, the same command does the same again.
     """
     metric = experiment.config.train.select_by
     source = Checkpoints(origin / "checkpoints", metric=metric, read_only=True)
-    meta = source.latest_meta()[1]
+    meta, items = source.latest_meta()[1], len(vocab)
+    if meta["vocabulary"] != vocab.digest:
+        raise UserError(
+            f"{origin}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue that was "
+            f"trained on ({meta['vocabulary'][:12]}): restore it from a copy"
+        )
     step, params = source.restore_best(
         experiment.abstract_params(items),
         latest=meta["config"]["data"].get("train_on_valid", False),  # as `modes` judged it

@@ -113,6 +113,10 @@ def test_the_result_is_a_run_like_any_other_wherever_it_lies(grown, later, tmp_p
         ({"origin": ""}, "--from is empty"),
         ({"data.path": ""}, r"give --config\.data\.path"),
         ({"model.hidden": 16}, "model.hidden 8, which 16 cannot go on from"),
+        (
+            {"data.split": "global_time"},
+            "nothing later would be learnt",
+        ),
         ({"retire": "README.md"}, "none of its .* items is one that the model knows"),
     ],
 )
@@ -129,5 +133,10 @@ def test_folders_of_other_runs_are_refused(grown, later, tmp_path):
         finetune(old, old, later)
     with pytest.raises(UserError, match="was grown from another run"):
         finetune(new, shutil.copytree(new, tmp_path / "new"), later)
+    other = shutil.copytree(old, tmp_path / "other")
+    shutil.copy(new / "items.parquet", other)
+    with pytest.raises(UserError, match=r"other: items\.parquet .* is not the catalogue that was"):
+        finetune(other, tmp_path / "newer", later)
+    assert not (tmp_path / "newer").exists()
     with pytest.raises(UserError, match="holds a run already"):
         finetune(old, shutil.copytree(old, tmp_path / "old"), later)
