@@ -7,8 +7,9 @@ the default) in 59 to 67 minutes on one of 2 CPU cores, popularity_100 HR@10 .31
 .2045, full HR@10 .0579 and NDCG@10 .0340, the mean of seeds 0, 1 and 2 (results/README.md has
 their spread and the learning curve). The paper: popularity_100 .3025 and .1862. Validation of seed
 0 was .0426 after 7,000 of 8,000 updates, .0429 at the end (with dropout .35 .0430, but less among
-100 negatives: .2297 to .2334). Since commit 92e2c4f no step of an epoch is empty, and seed 0
-gives .3151, .2042, .0570 and .0332, in 73 minutes.
+100 negatives: .2297 to .2334). At commit 92e2c4f, from when on no step of an epoch is empty, seed 0
+gave .3151, .2042, .0570 and .0332, in 73 minutes. In all of these the first row of a step was never
+read left to right, and so fewer than .9 were; since f58d061 .9 are.
 
 With --config.data.train_on_valid=True, as the original trains, seeds 0 to 2, commit 7b02ac7, on an
 H100: .3486, .2297, .0671 and .0402.

@@ -2,14 +2,12 @@
 
     python main.py --config=configs/ml1m.py
 
-gave, at commit c2af08b (--config.model.projection=False, since then the default; seed 2 at 48524a2)
-in 52, 59 and 79 minutes on one of 2 CPU cores, popularity_100 HR@10 .7131 and NDCG@10 .5052, full
-HR@10 .3333 and NDCG@10 .1952, the mean of seeds 0, 1 and 2 (results/README.md has their spread and
-the learning curve). The paper: popularity_100 .6970 and .4818. Validation was .1957 after 18,000
-updates of seed 0, .1974 after all 20,000. Since commit 92e2c4f no step of an epoch is empty, and
-seed 0 gives .7118, .5036, .3353 and .1946. With --config.model.hidden=256
---config.model.dropout=.3, seeds 0 to 2, commits ee0d2e3 and 7b02ac7, on an H100: .7159, .5136,
-.3394 and .1984.
+gave, at commit f58d061 in 64 minutes on one of 2 CPU cores, or 39 on both, popularity_100
+HR@10 .7138 and NDCG@10 .5046, full HR@10 .3355 and NDCG@10 .1954, the mean of seeds 0, 1 and 2
+(results/README.md has their spread and the learning curve). The paper: popularity_100 .6970 and
+.4818 (d = 256). Validation was .1966 after 18,000 updates of seed 0, .1979 after all 20,000. With
+--config.model.hidden=256 --config.model.dropout=.3, seeds 0 to 2, commits ee0d2e3 and 7b02ac7, on
+an H100: .7159, .5136, .3394 and .1984.
 
 `configs/ml1m.py:NAME` is another model with its own settings; configs/baselines.py has the names.
 `configs/ml1m.py:cloze` is the paper's model and task, with what makes training fast at this width:
