@@ -76,14 +76,14 @@ def recommend(values, workdir, started):
     from bert4rec_jax import modes, recommending
 
     overrides = cli.settings_of(values["config"])
-    data = modes.saved_config(default.get_config(), workdir).data.to_dict()
-    columns = {name: data[name] for name in ("user_column", "item_column", "time_column")}
-    columns |= {name: overrides.get(f"data.{name}", column) for name, column in columns.items()}
+    config = modes.saved_config(default.get_config(), workdir)
+    config.update_from_flattened_dict(overrides)
+    columns = ("user_column", "item_column", "time_column")
     recommending.recommend(
         lambda: modes.experiment_of(default.get_config(), overrides, workdir),
         workdir,
         source=values.input,
-        columns=columns,
+        columns={name: config.data[name] for name in columns},
         output=pathlib.Path(values.output or workdir / "recommendations.parquet"),
         k=values.top_k,
         with_seen=values.with_seen,

@@ -132,11 +132,7 @@ def _begin(
     metric = experiment.config.train.select_by
     source = Checkpoints(origin / "checkpoints", metric=metric, read_only=True)
     meta, items = source.latest_meta()[1], len(vocab)
-    if meta["vocabulary"] != vocab.digest:
-        raise UserError(
-            f"{origin}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue that was "
-            f"trained on ({meta['vocabulary'][:12]}): restore it from a copy"
-        )
+    catalogue.refuse_other(origin, vocab, meta["vocabulary"])
     step, params = source.restore_best(
         experiment.abstract_params(items),
         latest=meta["config"]["data"].get("train_on_valid", False),  # as `modes` judged it

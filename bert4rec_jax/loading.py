@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from bert4rec_jax import mesh, models, shards
-from bert4rec_jax.data.catalogue import read_catalogue, read_retired
+from bert4rec_jax.data.catalogue import read_catalogue, read_retired, refuse_other
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.training.checkpoint import Checkpoints
@@ -78,12 +78,7 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
         shapes = jax.eval_shape(init, jax.random.key(0))
         where, axes = mesh.make_mesh(1, item_shards), shards.item_axes(shapes, item_shards)
         checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
-        saved = checkpoints.latest_meta()[1]["vocabulary"]
-        if saved != vocab.digest:
-            raise UserError(
-                f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue "
-                f"that was trained on ({saved[:12]}): restore it from a copy"
-            )
+        refuse_other(workdir, vocab, checkpoints.latest_meta()[1]["vocabulary"])
         step, params = checkpoints.restore_best(
             mesh.with_sharding(shapes, where, axes=axes),
             latest=config["data"].get("train_on_valid", False),  # which `modes` judges too

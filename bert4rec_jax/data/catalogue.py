@@ -71,6 +71,15 @@ def _damaged(path: Path, reason: str) -> UserError:
     )
 
 
+def refuse_other(workdir: Path, vocab: Vocabulary, trained_on: str) -> None:
+    """UserError unless the catalogue in `workdir` has the digest that its checkpoints name."""
+    if vocab.digest != trained_on:
+        raise UserError(
+            f"{workdir}: items.parquet (digest {vocab.digest[:12]}) is not the catalogue that was "
+            f"trained on ({trained_on[:12]}): restore it from a copy"
+        )
+
+
 def read_retired(path: str | os.PathLike) -> np.ndarray:
     """bool [n]: which items of a catalogue, as `read_catalogue` reads it, are retired."""
     frame = pl.read_parquet(path)
