@@ -56,7 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking = ml_collections.ConfigDict()
     config.masking.proportion = 0.2  # rho, of a window's items (section 4.4)
     config.masking.budget = 40  # most masked items a window (run_ml-1m.sh)
-    config.masking.last_only_rate = 1 / 11  # windows that mask only their last item (sec. 2)
+    config.masking.last_only_rate = 1 / 11  # windows masking the last item alone (gen_data_fin.py)
     config.masking.mask_rate = 1.0  # masked items replaced by MASK (run_*.sh; BERT: 0.8)
     config.masking.static_copies = 0  # 10: the original's ten fixed masks a window; 0: always fresh
     # bert4rec: share of rows, to a thousandth, that are read left to right and also ask for every

@@ -1,7 +1,8 @@
 """Steam as the paper's authors prepared it.
 
 The recipe adds to the paper what configs/ml1m.py does; it has not been run on these data.
-`configs/steam.py:paper` is the original code's (run_steam.sh): 800,000 updates at 1e-4.
+`configs/steam.py:paper` is the original code's (run_steam.sh, bert_config_steam_256.json): d = 256
+with 8 heads, 800,000 updates at 1e-4.
 `configs/steam.py:NAME` is another model; configs/baselines.py has the names.
 """
 
@@ -22,6 +23,8 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     if model == "paper":
         config.update_from_flattened_dict(baselines.PAPER)
         config.train.steps = 800_000
+        config.model.hidden, config.model.heads = 256, 8
+        config.model.dropout = config.model.attention_dropout = 0.2
         return config
     config.update_from_flattened_dict(baselines.FAST)
     config.train.steps = 100_000  # at most 45 epochs; not tuned

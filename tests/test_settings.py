@@ -54,6 +54,10 @@ def test_the_default_is_bert4rec_and_paper_its_original_recipe():
         assert paper.masking.budget == budgets[module]
         assert (paper.train.steps, paper.optimizer.learning_rate) == (steps, 1e-4)
         assert paper.train.patience == 0
+        model = paper.model  # the script of Steam alone trains d = 256
+        assert (model.hidden, model.heads) == ((256, 8) if module is steam else (64, 2))
+        dropouts = {ml1m: (0.2, 0.2), beauty: (0.5, 0.2), ml20m: (0.1, 0.1), steam: (0.2, 0.2)}
+        assert (model.dropout, model.attention_dropout) == dropouts[module]
 
 
 def test_a_model_without_settings_is_refused_with_those_that_have():
