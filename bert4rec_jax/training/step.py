@@ -36,24 +36,23 @@ def objective_sums(params, rows, task, *, model, loss, budgets, key):
         rows: `masking.Row`, fields [B, N].  task: `masking.Task`, fields [B, N].
         loss: (key, hidden, table, bias, labels, weights) -> sum, one of `losses.LOSSES`.
         budgets: `Budget`s of all B rows, falling in `positions`.
-        key: of dropout and of what the loss draws; None: no dropout.
+        key: of dropout and of what the loss draws.
     """
     bound = functools.partial(model.apply, {"params": params})
-    keys = [None if key is None else jax.random.fold_in(key, i) for i in range(len(budgets) + 1)]
+    loss_key, *dropout_keys = (jax.random.fold_in(key, i) for i in range(len(budgets) + 1))
     inputs = (task, rows.segments, rows.positions)
     if len(budgets) > 1:
         order = jnp.argsort(-jnp.sum(task.weights > 0, axis=1))  # those that ask the most first
         inputs = jax.tree.map(lambda x: x[order], inputs)
     ends = itertools.accumulate(budget.rows for budget in budgets)
     asked = []
-    for budget, end, dropout_key in zip(budgets, ends, keys[1:], strict=True):
+    for budget, end, dropout_key in zip(budgets, ends, dropout_keys, strict=True):
         part = jax.tree.map(operator.itemgetter(slice(end - budget.rows, end)), inputs)
         asked.append(_asked(bound, *part, most=budget.positions, key=dropout_key))
     hidden, labels, weights = (jnp.concatenate(x) for x in zip(*asked, strict=True))
     table, bias = bound(method="item_table")
     hidden = bound(hidden, method="transform")
     with jax.named_scope("loss"):
-        loss_key = jax.random.key(0) if key is None else keys[0]
         loss_sum = loss(loss_key, hidden, table.astype(hidden.dtype), bias, labels, weights)
     return loss_sum, jnp.sum(weights)
 
@@ -66,10 +65,10 @@ def _asked(bound, task, segments, positions, *, most, key):
         task.inputs,
         segments,
         positions,
-        train=key is not None,
+        train=True,
         **({"asked": picked} if few else {}),
         **({} if task.causal is None else {"causal": task.causal}),
-        rngs=None if key is None else {"dropout": key},
+        rngs={"dropout": key},
     )
     if not few:
         hidden = jnp.take_along_axis(hidden, picked[:, :, None], axis=1)

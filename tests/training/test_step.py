@@ -183,15 +183,13 @@ def test_an_update_is_left_out_whole_where_one_device_has_no_finite_gradient():
 
 
 def test_dropout_differs_between_devices():
-    """With one mask for all devices, four devices of equal rows would give equal losses."""
+    """With one key for all, the draws of four would sum to four times the first one's."""
 
-    def draws(key):
-        key = jax.random.fold_in(key, mesh.device_index())
-        return jax.random.bits(key, (1,))
+    def loss(key, hidden, *_):
+        return jax.random.uniform(key) + 0 * hidden.sum()
 
-    where = mesh.make_mesh(4)
-    bits = mesh.map_over_devices(draws, where, in_axes=(None,), out_axes="data")(jax.random.key(0))
-    assert len(set(np.asarray(bits).tolist())) == 4
+    (first,), (all_four,) = (run(devices, steps=1, loss=loss)[1] for devices in (1, 4))
+    assert abs(all_four["loss"] - 4 * first["loss"]) > 0.1
 
 
 def test_training_learns():
