@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,15 +58,19 @@ class Standing:
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a flag, so that a run stops between two steps.
 
-    A second signal takes its usual course. `signal` names what came, or is None; `heeded` what the
-    run has stopped for, the same in all processes of a run.
+    A second signal takes its usual course, as the first does outside the main thread, the only one
+    that Python lets set handlers. `signal` names what came, or is None; `heeded` what the run has
+    stopped for, the same in all processes of a run.
     """
 
     heeded: str | None = None
 
     def __enter__(self) -> "StopRequest":
         self.signal: str | None = None
-        self._before = {s: signal.signal(s, self._set) for s in (signal.SIGTERM, signal.SIGINT)}
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread():
+            numbers = ()
+        self._before = {number: signal.signal(number, self._set) for number in numbers}
         return self
 
     def _set(self, number, _):

@@ -1,5 +1,6 @@
 """The loop and its checkpoints on a model of two numbers, so that every value is known by hand."""
 
+import concurrent.futures
 import json
 import os
 import signal
@@ -189,6 +190,17 @@ def test_records_forget_what_came_after_the_checkpoint(tmp_path):
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == [1, 2]
+
+
+def test_outside_the_main_thread_a_run_goes_on_without_handlers():
+    def enter_and_leave():
+        before = signal.getsignal(signal.SIGTERM)
+        with StopRequest() as stop:
+            assert signal.getsignal(signal.SIGTERM) is before
+        return bool(stop)
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        assert threads.submit(enter_and_leave).result() is False
 
 
 def test_no_checkpoint_is_said(tmp_path):
