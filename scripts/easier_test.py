@@ -60,7 +60,7 @@ def easier_ranks(
     Returns:
         int32 [cases] each.
     """
-    targets = targets_of(log, cases)
+    targets = log.targets(cases)
     drawn = draw_negatives(log, OnlyTargets(log, cases), cases, protocol=HARDER, seed=seed)
     barred = np.zeros(drawn.shape, bool)
     for case, (user, end) in enumerate(zip(cases.users, cases.ends, strict=True)):
@@ -84,15 +84,11 @@ class OnlyTargets:
 
     def __init__(self, log: Sequences, cases: Cases):
         self._targets = np.zeros(len(log.users), np.int32)
-        self._targets[cases.users] = targets_of(log, cases)
+        self._targets[cases.users] = log.targets(cases)
 
     def ever(self, users: np.ndarray) -> np.ndarray:
         """int32 ids [B, 1]."""
         return self._targets[users][:, None]
-
-
-def targets_of(log: Sequences, cases: Cases) -> np.ndarray:
-    return log.items[log.offsets[cases.users] + cases.ends]
 
 
 if __name__ == "__main__":

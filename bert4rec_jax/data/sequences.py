@@ -55,6 +55,10 @@ class Sequences:
         """int32 view of one user's items, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
+    def targets(self, cases: "Cases") -> np.ndarray:
+        """int32 [cases]: what is to be ranked first."""
+        return self.items[self.offsets[cases.users] + cases.ends]
+
     @functools.cached_property
     def lengths(self) -> np.ndarray:
         """int64 [users]: rows of each user."""

@@ -21,6 +21,7 @@ from bert4rec_jax.evaluation.negatives import (
 from bert4rec_jax.evaluation.ranking import Ranker
 from bert4rec_jax.evaluation.scorers import Scorer
 from bert4rec_jax.metrics import catalogue_coverage, mean_popularity, metrics_from_ranks
+from bert4rec_jax.vocab import PAD
 
 
 class Judge:
@@ -90,7 +91,7 @@ class Judge:
         valid, test = self._ranks(params, "valid"), self._ranks(params, "test")
         main = "full" if "full" in test else self._protocols[0]
         cases, train = self._split.test, train_counts(self._log, self._split.train_ends)
-        targets = self._log.items[self._log.offsets[cases.users] + cases.ends]
+        targets = self._log.targets(cases)
         top, _ = self._ranker.top_k(params, cases, k=min(10, len(self._log.vocab)))
         parts = {
             "valid": self._metrics(valid),
@@ -104,11 +105,10 @@ class Judge:
                     test[main], targets, train, ks=self._ks
                 ),
             },
-            "recommendations": {
-                "coverage@10": catalogue_coverage(top, len(self._log.vocab)),
-                "mean_popularity@10": mean_popularity(top, train),
-            },
+            "recommendations": {"coverage@10": catalogue_coverage(top, len(self._log.vocab))},
         }
+        if (top != PAD).any():  # else everybody has seen everything
+            parts["recommendations"]["mean_popularity@10"] = mean_popularity(top, train)
         ranks = {("valid", p): (self._split.valid.users, r) for p, r in valid.items()}
         ranks |= {("test", p): (self._split.test.users, r) for p, r in test.items()}
         return parts, ranks

@@ -104,7 +104,7 @@ def write_negatives(
     users = pl.Series(list(sequences.users), dtype=pl.String)
     frames = []
     for (split, protocol), (cases, negatives) in drawn.items():
-        targets = sequences.items[sequences.offsets[cases.users] + cases.ends]
+        targets = sequences.targets(cases)
         frames.append(
             pl.DataFrame(
                 {
@@ -143,12 +143,8 @@ def read_negatives(
     columns = ("split", "protocol", "user", "negatives")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file of negatives")
-    try:
-        with panics.as_errors():
-            table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise _unfit(path, f"not a readable Parquet file ({reason})") from error
+    with panics.refusing(lambda reason: _unfit(path, f"not a readable Parquet file ({reason})")):
+        table = pl.read_parquet(path)
     if missing := [name for name in columns if name not in table.columns]:
         raise _unfit(path, f"no column {missing[0]} ({', '.join(columns)} are needed)")
     if not isinstance(table["negatives"].dtype, pl.List):

@@ -98,7 +98,7 @@ class Ranker:
         """
         sequences, whole = self._sequences, set(self._protocols) & set(FULL_PROTOCOLS)
         sampled = {name: negatives[name] for name in self._protocols if name in SAMPLED_PROTOCOLS}
-        targets = sequences.items[sequences.offsets[cases.users] + cases.ends]
+        targets = sequences.targets(cases)
         at_once = self._scoring_batch_size if whole or self._scorer.scores else self._batch_size
         asked, order = self._asked(params, cases), self._by_seen(cases)
         results = []

@@ -51,6 +51,13 @@ def test_the_parts_agree_with_each_other(log):
     assert judge.validate(params)["full/MRR"] == parts["valid"]["full"]["MRR"]
 
 
+def test_where_everybody_has_seen_everything_nothing_is_recommended():
+    frame = pl.DataFrame({"user": list("aaaabbbb"), "item": list("xyzxzyxy"), "time": range(8)})
+    judge, params = judge_of(sequences.build(frame, name="small"), protocols=("full",))
+    parts, _ = judge.report(params)
+    assert parts["recommendations"] == {"coverage@10": 0.0}
+
+
 def test_other_cut_offs(log):
     judge, params = judge_of(log, ks=(3, 20), protocols=("full",))
     assert set(judge.validate(params)) == {
