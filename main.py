@@ -73,24 +73,19 @@ def table(values, workdir, started):
 
 
 def recommend(values, workdir, started):
-    from bert4rec_jax import modes, recommending
+    from bert4rec_jax import recommending
 
-    overrides = cli.settings_of(values["config"])
-    config = modes.saved_config(default.get_config(), workdir)
-    config.update_from_flattened_dict(overrides)
-    columns = ("user_column", "item_column", "time_column")
     recommending.recommend(
-        lambda: modes.experiment_of(default.get_config(), overrides, workdir),
+        default.get_config(),
+        cli.settings_of(values["config"]),
         workdir,
         source=values.input,
-        columns={name: config.data[name] for name in columns},
         output=pathlib.Path(values.output or workdir / "recommendations.parquet"),
         k=values.top_k,
         with_seen=values.with_seen,
         allow=values.allow,
         deny=values.deny,
         titles=values.titles,
-        item_shards=overrides.get("mesh.model", 1),
     )
 
 

@@ -157,7 +157,7 @@ def good_requests(workdir: str, histories: int, count: int = 2000) -> list[bytes
     """Bodies of requests to /recommend."""
     from bert4rec_jax.data.catalogue import read_catalogue
 
-    vocab, counts = read_catalogue(pathlib.Path(workdir) / "items.parquet")
+    vocab, counts, _ = read_catalogue(pathlib.Path(workdir) / "items.parquet")
     config = json.loads((pathlib.Path(workdir) / "config.json").read_text())
     longest, rng = config["model"]["max_length"] - 1, np.random.default_rng(0)
     weights = counts[1:] / counts.sum()

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import lists, models, modes, outputs
+from bert4rec_jax import lists, models, modes, outputs, settings
 from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue
 from bert4rec_jax.errors import UserError
@@ -56,14 +56,17 @@ def finetune(
         UserError: nothing was written to `workdir` then.
     """
     config = _config(defaults, overrides, origin, workdir)
-    vocab, _ = catalogue.read_catalogue(origin / "items.parquet")
+    before = catalogue.read_catalogue(origin / "items.parquet")
+    vocab = before.vocab
     begun = catalogue.is_grown(workdir)
     if begun and catalogue.read_origin(workdir)["vocabulary"] != vocab.digest:
         raise UserError(f"{workdir} was grown from another run: choose another --workdir")
     if not begun and any((workdir / name).exists() for name in ("config.json", "checkpoints")):
         raise UserError(f"{workdir} holds a run already: choose another --workdir")
     experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir) if begun else vocab)
-    retired = _retired(experiment, workdir if begun else origin, retire)
+    if begun:
+        before = catalogue.read_catalogue(workdir / "items.parquet")
+    retired = _retired(experiment.log.vocab, before.retired, retire)
     if not _stands_somewhere(workdir, metric=config.train.select_by):
         _begin(experiment, origin, workdir, retired, vocab=vocab)
     return modes.train(config, workdir, started=started, experiment=experiment, retired=retired)
@@ -97,11 +100,9 @@ def _config(defaults, overrides, origin, workdir) -> ml_collections.ConfigDict:
     return config
 
 
-def _retired(experiment: Experiment, before: pathlib.Path, retire: str) -> np.ndarray:
-    """bool [n]: the items retired in the run `before`, and those of the file."""
-    vocab = experiment.log.vocab
-    retired = catalogue.read_retired(before / "items.parquet")
-    retired = np.pad(retired, (0, len(vocab) - len(retired)))
+def _retired(vocab: Vocabulary, before: np.ndarray, retire: str) -> np.ndarray:
+    """bool [n]: the items retired before, of the first of them, and those of the file."""
+    retired = np.pad(before, (0, len(vocab) - len(before)))
     if retire:
         named = vocab.encode(lists.read_items(retire, vocab))
         retired[named[named > 0] - 1] = True
@@ -111,10 +112,8 @@ def _retired(experiment: Experiment, before: pathlib.Path, retire: str) -> np.nd
 def _stands_somewhere(workdir: pathlib.Path, *, metric: str) -> bool:
     if not (workdir / "checkpoints").exists():
         return False
-    checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
-    latest = checkpoints.latest_step()
-    checkpoints.close()
-    return latest is not None
+    with Checkpoints(workdir / "checkpoints", metric=metric, read_only=True) as checkpoints:
+        return checkpoints.latest_step() is not None
 
 
 def _begin(
@@ -130,14 +129,12 @@ def _begin(
     The checkpoint comes last: killed before, the same command does the same again.
     """
     metric = experiment.config.train.select_by
-    source = Checkpoints(origin / "checkpoints", metric=metric, read_only=True)
-    meta, items = source.latest_meta()[1], len(vocab)
-    catalogue.refuse_other(origin, vocab, meta["vocabulary"])
-    step, params = source.restore_best(
-        experiment.abstract_params(items),
-        latest=meta["config"]["data"].get("train_on_valid", False),  # as `modes` judged it
-    )
-    source.close()
+    with Checkpoints(origin / "checkpoints", metric=metric, read_only=True) as source:
+        meta, items = source.latest_meta()[1], len(vocab)
+        catalogue.refuse_other(origin, vocab, meta["vocabulary"])
+        step, params = source.restore_best(
+            experiment.abstract_params(items), latest=settings.judged_by_the_last(meta["config"])
+        )
     state = experiment.state_grown_from(params)
     metrics = experiment.judge.validate(state.params)
     say(
@@ -160,5 +157,5 @@ def _begin(
     except OSError as error:
         raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
     standing = dataclasses.asdict(Standing(best=metrics[metric]))
-    checkpoints.save(state, experiment.meta() | {"standing": standing}, metrics)
-    checkpoints.close()
+    with checkpoints:
+        checkpoints.save(state, experiment.meta() | {"standing": standing}, metrics)

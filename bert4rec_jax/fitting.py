@@ -12,7 +12,7 @@ import ml_collections
 import polars as pl
 
 from bert4rec_jax import modes
-from bert4rec_jax.errors import UserError
+from bert4rec_jax.errors import UserError, first_line
 from bert4rec_jax.files import replacing
 
 
@@ -51,8 +51,8 @@ def as_log(frame: Any, columns: Mapping[str, str | None]) -> pl.DataFrame:
         try:
             frame = _converted(frame, [name for name in columns.values() if name is not None])
         except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
-            name, reason = type(frame).__name__, str(error).splitlines()[0]
-            raise UserError(f"a {name} is no frame for Polars ({reason})") from error
+            name = type(frame).__name__
+            raise UserError(f"a {name} is no frame for Polars ({first_line(error)})") from error
     frame = frame.lazy()
     names = frame.collect_schema().names()
     wanted = {role: name for role, name in columns.items() if name is not None}
@@ -84,7 +84,7 @@ def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
         recipes["apply"](config, model.pop("name", "bert4rec"))
         config.lock().update({**settings, "model": model})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        reason = first_line(error.args[0] if error.args else error)
         raise UserError(f"settings: {reason} (see configs/default.py)") from error
     return config
 

@@ -50,15 +50,13 @@ def read_titles(path: str) -> dict[str, str]:
 
 
 def _read_table(path: str, columns: tuple[str, ...]) -> pl.DataFrame:
-    try:
-        with panics.as_errors():
-            if Path(path).suffix == ".parquet":
-                frame = pl.read_parquet(path)
-            else:
-                frame = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason}); is it the right file?") from error
+    with panics.refusing(
+        lambda reason: UserError(f"{path}: cannot be read ({reason}); is it the right file?")
+    ):
+        if Path(path).suffix == ".parquet":
+            frame = pl.read_parquet(path)
+        else:
+            frame = pl.read_csv(path, infer_schema=False)
     if missing := [column for column in columns if column not in frame.columns]:
         raise UserError(
             f"{path}: no column {missing[0]!r} among {', '.join(frame.columns)}; rename one"

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bert4rec_jax import mesh, models, shards
-from bert4rec_jax.data.catalogue import read_catalogue, read_retired, refuse_other
+from bert4rec_jax import mesh, models, settings, shards
+from bert4rec_jax.data.catalogue import read_catalogue, refuse_other
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.scorers import Scorer, encoder_scorer, popularity_scorer
 from bert4rec_jax.training.checkpoint import Checkpoints
@@ -59,8 +59,8 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
     except (OSError, ValueError, KeyError, TypeError) as error:
         path = workdir / "config.json"
         raise UserError(f"{path}: not a run's config; is --workdir right?") from error
-    vocab, counts = read_catalogue(workdir / "items.parquet")
-    retired = read_retired(workdir / "items.parquet")
+    settings.check_item_shards(item_shards, name)
+    vocab, counts, retired = read_catalogue(workdir / "items.parquet")
     max_length, step, options = config["model"]["max_length"], None, {}
     if name == "popularity":
         scorer, params = popularity_scorer(counts)
@@ -77,13 +77,12 @@ def load(workdir: str | pathlib.Path, *, item_shards: int = 1) -> Trained:
         init = functools.partial(init_params, model=model, shards=item_shards)
         shapes = jax.eval_shape(init, jax.random.key(0))
         where, axes = mesh.make_mesh(1, item_shards), shards.item_axes(shapes, item_shards)
-        checkpoints = Checkpoints(workdir / "checkpoints", metric=metric, read_only=True)
-        refuse_other(workdir, vocab, checkpoints.latest_meta()[1]["vocabulary"])
-        step, params = checkpoints.restore_best(
-            mesh.with_sharding(shapes, where, axes=axes),
-            latest=config["data"].get("train_on_valid", False),  # which `modes` judges too
-        )
-        checkpoints.close()
+        shapes = mesh.with_sharding(shapes, where, axes=axes)
+        with Checkpoints(workdir / "checkpoints", metric=metric, read_only=True) as checkpoints:
+            refuse_other(workdir, vocab, checkpoints.latest_meta()[1]["vocabulary"])
+            step, params = checkpoints.restore_best(
+                shapes, latest=settings.judged_by_the_last(config)
+            )
         if item_shards > 1:
             axes = {"model": axes, "barred": mesh.MODEL}
             options["item_shards"] = item_shards

@@ -50,7 +50,14 @@ def build(settings: Mapping[str, Any], *, items: int) -> Any:
 
     The section `config.model` serves all models; each reads the fields that it has.
     """
-    module = NEURAL[settings["name"]].module
-    own = {field.name for field in dataclasses.fields(module)} - {"name", "parent", "dtype"}
+    own = fields_of(settings["name"]) - {"dtype"}
     options = {name: value for name, value in settings.items() if name in own}
+    module = NEURAL[settings["name"]].module
     return module(items=items, dtype=jnp.dtype(settings["dtype"]), **options)
+
+
+def fields_of(name: str) -> set[str]:
+    """The settings of `config.model` that the model of this name reads, if it is neural."""
+    if name in COUNTED:
+        return set()
+    return {field.name for field in dataclasses.fields(NEURAL[name].module)} - {"name", "parent"}

@@ -162,8 +162,10 @@ def evaluate(
                 experiment, experiment.counted[1], _COUNTED, workdir, why_not=why_not
             )
             return
-        checkpoints = Checkpoints(
-            workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
+        checkpoints = held.enter_context(
+            Checkpoints(
+                workdir / "checkpoints", metric=experiment.config.train.select_by, read_only=True
+            )
         )
         if why_not is None:
             compilation.keep_beside(workdir)
@@ -171,7 +173,6 @@ def evaluate(
         outputs.report_run(
             experiment, *_restore_best(experiment, checkpoints), workdir, why_not=why_not
         )
-        checkpoints.close()
 
 
 def _refuse_unlike(experiment: Experiment) -> None:
@@ -188,8 +189,7 @@ def experiment_of(
     defaults: ml_collections.ConfigDict, overrides: dict[str, Any], workdir: pathlib.Path
 ) -> Experiment:
     """What the run in `workdir` was made of; arguments as for `evaluate`."""
-    config = saved_config(defaults, workdir)
-    config.update_from_flattened_dict(overrides)
+    config = saved_config(defaults, workdir, overrides)
     return Experiment(config, known=catalogue.kept_vocabulary(workdir))
 
 
@@ -205,9 +205,11 @@ def compare(runs: list[str]) -> None:
 
 
 def saved_config(
-    defaults: ml_collections.ConfigDict, workdir: pathlib.Path
+    defaults: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    overrides: dict[str, Any] | None = None,
 ) -> ml_collections.ConfigDict:
-    """The config of the run in `workdir`."""
+    """The config of the run in `workdir`, with the overrides; arguments as for `evaluate`."""
     path, config = workdir / "config.json", defaults.copy_and_resolve_references()
     try:
         saved = json.loads(path.read_text())
@@ -216,20 +218,20 @@ def saved_config(
         config.update(saved)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a run's config; is --workdir right?") from error
+    config.update_from_flattened_dict(overrides or {})
     return config
 
 
 def _patience(config: ml_collections.ConfigDict) -> int:
-    """0, never to stop, where validation is on training items and says nothing."""
-    return 0 if config.data.train_on_valid else config.train.patience
+    """0, never to stop, where validation says nothing."""
+    return 0 if settings.judged_by_the_last(config) else config.train.patience
 
 
 def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any, dict[str, Any]]:
     """The parameters to be judged, and the "train" part of results.json."""
     latest, meta = checkpoints.latest_meta()
-    # A validation on training items cannot choose.
     best, params = checkpoints.restore_best(
-        experiment.abstract_params(), latest=experiment.config.data.train_on_valid
+        experiment.abstract_params(), latest=settings.judged_by_the_last(experiment.config)
     )
     standing = Standing(**meta["standing"])
     if latest >= experiment.config.train.steps:

@@ -109,6 +109,6 @@ def write_catalogue(
     path = workdir / "items.parquet"
     counts = sequences.train_counts(experiment.log, experiment.split.train_ends)
     if retired is None and catalogue.is_grown(workdir):
-        retired = catalogue.read_retired(path)
+        retired = catalogue.read_catalogue(path).retired
     with replacing(path) as unfinished:
         catalogue.write_catalogue(unfinished, experiment.log.vocab, counts, retired)

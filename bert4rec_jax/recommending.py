@@ -1,11 +1,13 @@
 """--mode=recommend: the best items for every user of a log, written to a file."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
+import ml_collections
 import numpy as np
 
-from bert4rec_jax import lists
+from bert4rec_jax import lists, modes
 from bert4rec_jax.console import say
 from bert4rec_jax.data import interactions, sequences
 from bert4rec_jax.errors import UserError
@@ -17,18 +19,17 @@ from bert4rec_jax.vocab import Vocabulary
 
 
 def recommend(
-    experiment: Callable[[], Experiment],
+    defaults: ml_collections.ConfigDict,
+    overrides: dict[str, Any],
     workdir: pathlib.Path,
     *,
     source: str,
-    columns: Mapping[str, str],
     output: pathlib.Path,
     k: int,
     with_seen: bool,
     allow: str,
     deny: str,
     titles: str,
-    item_shards: int = 1,
 ) -> None:
     """Write the k best items for every user: rows user, rank (0 is best), item, score, popular.
 
@@ -36,17 +37,18 @@ def recommend(
     in order), and the results of `recommender.USERS_AT_ONCE` users.
 
     Args:
-        experiment: of the run; called only where `source` is "", for the users it was trained on.
-        source: a log of other histories, in any format that training reads.
-        columns: its columns, as for `interactions.read`.
+        defaults, overrides: as for `modes.evaluate`. Of the overrides, mesh.model alone is not
+            over a setting of the run: the item table is split as it says, or not at all.
+        source: a log of other histories, in any format that training reads, with the column names
+            of the run; "": the log that it was trained on.
         output: .parquet, .csv or .jsonl.
         with_seen: recommend what a user had before, too.
         allow, deny: files of items, one a line or a table with an item column; "": none.
         titles: a table of items with a title column, for a column `title`; "": none.
-        item_shards: devices that share the item table.
     """
     lists.check_output(output)
-    recommender = Recommender.load(workdir, item_shards=item_shards)
+    config = modes.saved_config(defaults, workdir, overrides)
+    recommender = Recommender.load(workdir, item_shards=overrides.get("mesh.model", 1))
     vocab = recommender.vocab
     barred = recommender.barred(
         lists.read_items(allow, vocab) if allow else None,
@@ -54,9 +56,11 @@ def recommend(
     )
     title_of = lists.read_titles(titles) if titles else None
     if source:
-        histories = read_histories(source, vocab, columns)
+        columns = ("user_column", "item_column", "time_column")
+        histories = read_histories(source, vocab, {name: config.data[name] for name in columns})
     else:
-        histories = _own_histories(experiment(), vocab)
+        experiment = modes.experiment_of(defaults, overrides, workdir)
+        histories = _own_histories(experiment, vocab)
     write_recommendations(
         recommender, histories, output, k=k, with_seen=with_seen, barred=barred, title_of=title_of
     )

@@ -7,8 +7,10 @@ from typing import Any
 from bert4rec_jax.encoder import PARTS
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.ranking import PROTOCOLS
+from bert4rec_jax.gru4rec import CELLS
+from bert4rec_jax.initializers import BY_NAME
 from bert4rec_jax.losses import LOSSES
-from bert4rec_jax.models import COUNTED, NAMES
+from bert4rec_jax.models import COUNTED, NAMES, fields_of
 
 # Whole numbers are int32 wherever a program is compiled for them, and no infinity is a setting.
 _LIMIT = 2**31
@@ -41,7 +43,7 @@ def _share(value) -> bool:
 # Setting -> (what it must satisfy, in words).
 _RULES = {
     "model.name": (NAMES.__contains__, f"one of {', '.join(NAMES)}"),
-    "model.cell": (("gru", "lstm").__contains__, "gru or lstm"),
+    "model.cell": (CELLS.__contains__, " or ".join(CELLS)),
     "model.window": (_positive, "positive"),
     "model.horizontal": (_positive, "positive"),
     "model.vertical": (_positive, "positive"),
@@ -63,7 +65,7 @@ _RULES = {
     "model.feed_forward": (_positive, "positive"),
     "model.dropout": (_rate, "in [0, 1)"),
     "model.attention_dropout": (_rate, "in [0, 1)"),
-    "model.kernel_init": (("bert", "xavier").__contains__, "bert or xavier"),
+    "model.kernel_init": (BY_NAME.__contains__, " or ".join(BY_NAME)),
     "model.neighbours": (_not_negative, "not negative"),
     "model.without": (("", *PARTS).__contains__, f"empty or one of {', '.join(PARTS)}"),
     "model.dtype": (("float32", "bfloat16").__contains__, "float32 or bfloat16"),
@@ -96,7 +98,6 @@ _RULES = {
     "eval.batch_size": (_positive, "positive"),
     "eval.ks": (_cutoffs, "positive whole numbers"),
     "eval.protocols": (_protocols, f"some of {', '.join(PROTOCOLS)}"),
-    "mesh.model": (_positive, "positive (1: the item table is not split)"),
     "mesh.data": (_not_negative, "not negative (0: all devices)"),
 }
 
@@ -117,15 +118,11 @@ def check(config) -> None:
     if not _not_negative(config.seed):
         raise UserError(f"seed {config.seed} must be not negative{_limit(config.seed)}")
     model, data, train = config.model, config.data, config.train
-    if model.hidden % model.heads:
+    if "heads" in fields_of(model.name) and model.hidden % model.heads:
         raise UserError(
             f"model.hidden {model.hidden} is not divisible by model.heads {model.heads}"
         )
-    if config.mesh.model > 1 and model.name in COUNTED:
-        raise UserError(
-            f"mesh.model {config.mesh.model} splits an item table, and {model.name} has none: set "
-            "it to 1"
-        )
+    check_item_shards(config.mesh.model, model.name)
     protocol, _, metric = train.select_by.partition("/")
     metrics = [f"HR@{k}" for k in config.eval.ks] + [f"NDCG@{k}" for k in config.eval.ks if k > 1]
     if protocol not in config.eval.protocols or metric not in [*metrics, "MRR"]:
@@ -138,8 +135,30 @@ def check(config) -> None:
         raise UserError(f"data.path {data.path}: no such file")
 
 
+def check_item_shards(count: int, model: str) -> None:
+    """UserError unless the item table of this model can be split over so many devices."""
+    if not _positive(count):
+        raise UserError(
+            f"mesh.model {count} must be positive (1: the item table is not split){_limit(count)}"
+        )
+    if count > 1 and model in COUNTED:
+        raise UserError(
+            f"mesh.model {count} splits an item table, and {model} has none: set it to 1"
+        )
+
+
 def _limit(value) -> str:
     return ", and below 2**31" if isinstance(value, int | float) and value >= _LIMIT else ""
+
+
+def judged_by_the_last(config) -> bool:
+    """Whether a run's last checkpoint is its model, and not its best: validation cannot choose
+    where its items are trained on.
+
+    Args:
+        config: a ConfigDict, or what config.json has.
+    """
+    return config["data"].get("train_on_valid", False)
 
 
 def check_same_run(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.Path) -> None:

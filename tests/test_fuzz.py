@@ -84,7 +84,7 @@ def test_a_log_of_any_bytes(tmp_path_factory, name):
 
 def test_a_catalogue_of_any_bytes(tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "items.parquet"
-    whole = pl.DataFrame({"item": ["a", "b"], "rows": [2, 1]})
+    whole = pl.DataFrame({"item": ["a", "b"], "rows": [2, 1], "retired": [False, True]})
 
     @given(st.one_of(damaged(written(whole.write_parquet)), st.binary(max_size=80)))
     def check(content):

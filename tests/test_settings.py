@@ -99,6 +99,17 @@ def test_a_model_without_a_table_has_none_to_split():
         settings.check(config)
 
 
+def test_heads_divide_the_width_of_a_model_that_has_them():
+    config = default.get_config()
+    config.model.hidden, config.model.heads = 65, 2
+    for name in ("gru4rec", "caser", "popularity"):
+        config.model.name = name
+        settings.check(config)
+    config.model.name = "sasrec"
+    with pytest.raises(UserError, match=r"model\.hidden 65 is not divisible by model\.heads 2"):
+        settings.check(config)
+
+
 def test_a_negative_seed_is_refused():
     config = default.get_config()
     config.seed = -1

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,8 @@ from bert4rec_jax.data import panics
 from bert4rec_jax.data.sequences import NOTHING
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import Vocabulary
+
+_SCHEMA = {"item": pl.String, "rows": pl.Int64, "retired": pl.Boolean}
 
 
 def write_catalogue(
@@ -33,12 +35,20 @@ def write_catalogue(
             "rows": np.asarray(counts[1:], np.int64),
             "retired": np.zeros(len(vocab), bool) if retired is None else retired,
         },
-        schema={"item": pl.String, "rows": pl.Int64, "retired": pl.Boolean},
+        schema=_SCHEMA,
     ).write_parquet(path)
 
 
-def read_catalogue(path: str | os.PathLike) -> tuple[Vocabulary, np.ndarray]:
-    """(vocabulary, int64 counts [n + 1]) as they were written.
+class Catalogue(NamedTuple):
+    """What `write_catalogue` was given: the items, int64 counts [n + 1], bool retired [n]."""
+
+    vocab: Vocabulary
+    counts: np.ndarray
+    retired: np.ndarray
+
+
+def read_catalogue(path: str | os.PathLike) -> Catalogue:
+    """The catalogue as it was written.
 
     Raises:
         UserError: there is no such file, or it is another.
@@ -49,19 +59,18 @@ def read_catalogue(path: str | os.PathLike) -> tuple[Vocabulary, np.ndarray]:
             f"{path}: no such file; training writes it: the same command as before goes on from "
             "the last checkpoint, and adds it"
         )
-    try:
-        with panics.as_errors():
-            frame = pl.read_parquet(path).select(
-                pl.col("item").cast(pl.String), pl.col("rows").cast(pl.Int64)
-            )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise _damaged(path, reason) from error
-    if frame.is_empty() or frame["item"].has_nulls() or frame["rows"].has_nulls():
+    with panics.refusing(lambda reason: _damaged(path, reason)):
+        frame = pl.read_parquet(path)
+        if "retired" not in frame.columns:  # written before items could be
+            frame = frame.with_columns(retired=False)
+        frame = frame.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
+    if frame.is_empty() or any(column.has_nulls() for column in frame):
         raise _damaged(path, "values are missing")
     if frame["item"].is_duplicated().any():
         raise _damaged(path, "an item is there twice")
-    return Vocabulary(tuple(frame["item"])), np.concatenate([[0], frame["rows"].to_numpy()])
+    items, rows, retired = frame
+    counts = np.concatenate([[0], rows.to_numpy()])
+    return Catalogue(Vocabulary(tuple(items)), counts, retired.to_numpy())
 
 
 def _damaged(path: Path, reason: str) -> UserError:
@@ -80,14 +89,6 @@ def refuse_other(workdir: Path, vocab: Vocabulary, trained_on: str) -> None:
         )
 
 
-def read_retired(path: str | os.PathLike) -> np.ndarray:
-    """bool [n]: which items of a catalogue, as `read_catalogue` reads it, are retired."""
-    frame = pl.read_parquet(path)
-    if "retired" not in frame.columns:  # written before items could be
-        return np.zeros(len(frame), bool)
-    return frame["retired"].to_numpy()
-
-
 # A work directory with this file was grown from another: its items.parquet, not its log, says what
 # the ids are. In it: whence, as JSON.
 ORIGIN = "finetuned.json"
@@ -99,7 +100,7 @@ def is_grown(workdir: Path) -> bool:
 
 def kept_vocabulary(workdir: Path) -> Vocabulary:
     """The items whose ids a run in `workdir` must keep; empty where its log gives the ids."""
-    return read_catalogue(workdir / "items.parquet")[0] if is_grown(workdir) else NOTHING
+    return read_catalogue(workdir / "items.parquet").vocab if is_grown(workdir) else NOTHING
 
 
 def read_origin(workdir: Path) -> dict[str, Any]:

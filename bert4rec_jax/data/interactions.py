@@ -25,7 +25,7 @@ import polars as pl
 from bert4rec_jax.data import panics
 from bert4rec_jax.data.columns import find_columns, known, parquet_columns
 from bert4rec_jax.data.ids import compact
-from bert4rec_jax.errors import UserError
+from bert4rec_jax.errors import UserError, first_line
 from bert4rec_jax.vocab import Vocabulary
 
 FORMATS = "`user item` text, GroupLens `::`, CSV or TSV with a header, RecBole .inter, Parquet"
@@ -86,7 +86,7 @@ def read(
     except UserError:
         raise
     except _UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"{path}: cannot be read ({reason}); is the file damaged?") from error
     if frame.is_empty():
         raise UserError(f"{path}: holds no interactions; give a file with at least one row")
@@ -167,7 +167,7 @@ def _read_text(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) -> 
 
 
 def _find_layout(path: Path) -> _Layout:
-    line = _first_line(path)
+    line = _line_of_names(path)
     suffix = next((s for s in reversed(path.suffixes) if s.lower() not in _MAGIC), "").lower()
     words = line.split()
     if line[0] in "{[":
@@ -200,7 +200,7 @@ def _unknown_format(path: Path, line: str) -> UserError:
     return UserError(f"{path}: unknown format, line 1 is {line[:60]!r}; known formats: {FORMATS}")
 
 
-def _first_line(path: Path) -> str:
+def _line_of_names(path: Path) -> str:
     lines = pl.scan_lines(path, n_rows=1, glob=False).collect()["line"]
     line = lines[0].strip("\ufeff\r") if len(lines) else ""
     if not line.strip():

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import polars as pl
+
+from bert4rec_jax.errors import UserError, first_line
 
 
 @contextlib.contextmanager
@@ -27,3 +29,13 @@ def as_errors() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def refusing(refusal: Callable[[str], UserError]) -> Iterator[None]:
+    """Raises what Polars or the file system says of a file as `refusal` of its first line."""
+    try:
+        with as_errors():
+            yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise refusal(first_line(error)) from error

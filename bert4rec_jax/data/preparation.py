@@ -24,7 +24,7 @@ from bert4rec_jax.data.identity import READINGS, identify_parts
 from bert4rec_jax.data.lazylog import open_log
 from bert4rec_jax.data.manifest import Manifest
 from bert4rec_jax.data.statistics import count_repeats, summary
-from bert4rec_jax.errors import UserError
+from bert4rec_jax.errors import UserError, first_line
 from bert4rec_jax.files import appearing
 from bert4rec_jax.vocab import Vocabulary
 
@@ -71,8 +71,7 @@ def prepare(
             made = _write(unfinished, collected, str(path), filters, stage)
             shutil.rmtree(scratch)
     except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason}); is it damaged?") from error
+        raise UserError(f"{path}: cannot be read ({first_line(error)}); is it damaged?") from error
     except OSError as error:
         where, reason = error.filename or folder, error.strerror or error
         raise UserError(f"{where}: {reason}; see to it, or choose another --output") from error

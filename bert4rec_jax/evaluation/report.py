@@ -54,14 +54,10 @@ def read_ranks(path: str | os.PathLike) -> pl.DataFrame:
     file = path / "ranks.parquet" if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"{file}: no such file; a finished run leaves one in its workdir")
-    try:
-        with panics.as_errors():
-            return pl.read_parquet(file).select(pl.col(k).cast(t) for k, t in RANKS_SCHEMA.items())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{file}: not a file of ranks ({reason}); evaluate the run again"
-        ) from error
+    with panics.refusing(
+        lambda reason: UserError(f"{file}: not a file of ranks ({reason}); evaluate the run again")
+    ):
+        return pl.read_parquet(file).select(pl.col(k).cast(t) for k, t in RANKS_SCHEMA.items())
 
 
 def write_results(path: str | os.PathLike, parts: Mapping[str, Any]) -> None:

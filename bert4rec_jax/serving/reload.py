@@ -4,6 +4,7 @@ import asyncio
 import pathlib
 from collections.abc import Callable
 
+from bert4rec_jax.errors import first_line
 from bert4rec_jax.recommender import Recommender
 from bert4rec_jax.serving.engine import Engine
 from bert4rec_jax.serving.telemetry import Telemetry
@@ -40,8 +41,7 @@ class Reloader:
             engine.swap(fresh)
         except Exception as error:  # also a checkpoint that training replaced while it was read
             telemetry.reloads.labels("failed").inc()
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            self._say(f"still serving checkpoint {engine.step}: {reason}")
+            self._say(f"still serving checkpoint {engine.step}: {first_line(error)}")
             return
         telemetry.reloads.labels("swapped").inc()
         self._say(f"serving checkpoint {fresh.step}")

@@ -14,10 +14,19 @@ VOCAB = Vocabulary(("10", "x y", "Ω"))
 
 def test_what_is_written_is_read_back(tmp_path):
     write_catalogue(tmp_path / "items.parquet", VOCAB, np.array([0, 7, 5, 5]))
-    vocab, counts = read_catalogue(tmp_path / "items.parquet")
-    assert vocab == VOCAB
-    assert vocab.digest == VOCAB.digest
-    assert counts.tolist() == [0, 7, 5, 5]
+    found = read_catalogue(tmp_path / "items.parquet")
+    assert found.vocab == VOCAB
+    assert found.vocab.digest == VOCAB.digest
+    assert found.counts.tolist() == [0, 7, 5, 5]
+    assert found.retired.tolist() == [False, False, False]
+    retired = np.array([False, True, False])
+    write_catalogue(tmp_path / "items.parquet", VOCAB, np.array([0, 7, 5, 5]), retired)
+    assert read_catalogue(tmp_path / "items.parquet").retired.tolist() == retired.tolist()
+
+
+def test_one_written_before_items_could_retire_has_none_that_are(tmp_path):
+    pl.DataFrame({"item": ["a", "b"], "rows": [2, 1]}).write_parquet(tmp_path / "items.parquet")
+    assert read_catalogue(tmp_path / "items.parquet").retired.tolist() == [False, False]
 
 
 def test_a_missing_file_and_another_are_refused(tmp_path):
@@ -26,6 +35,10 @@ def test_a_missing_file_and_another_are_refused(tmp_path):
     pl.DataFrame({"user": ["a"]}).write_parquet(tmp_path / "other.parquet")
     with pytest.raises(UserError, match=r"other\.parquet: not a run's catalogue"):
         read_catalogue(tmp_path / "other.parquet")
+    frame = pl.DataFrame({"item": ["a", "b"], "rows": [2, 1], "retired": [True, None]})
+    frame.write_parquet(tmp_path / "holes.parquet")
+    with pytest.raises(UserError, match=r"holes\.parquet: .*values are missing"):
+        read_catalogue(tmp_path / "holes.parquet")
 
 
 def test_histories_of_another_log_are_in_time_order_and_users_without_known_items_stay(tmp_path):
