@@ -24,7 +24,7 @@ from bert4rec_jax.data.prepared import PreparedLog
 from bert4rec_jax.data.sequences import NOTHING, Sequences, Split
 from bert4rec_jax.data.synthetic import Oracle
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.training.records import Progress
+from bert4rec_jax.progress import Progress
 from bert4rec_jax.vocab import Vocabulary
 
 

@@ -13,8 +13,8 @@ from bert4rec_jax.data import interactions, sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.files import writing
+from bert4rec_jax.progress import Progress
 from bert4rec_jax.recommender import Recommender
-from bert4rec_jax.training.records import Progress
 from bert4rec_jax.vocab import Vocabulary
 
 

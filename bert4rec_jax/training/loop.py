@@ -12,8 +12,9 @@ import jax
 
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.hosts import Agreement
+from bert4rec_jax.progress import Progress
 from bert4rec_jax.training.checkpoint import Checkpoints
-from bert4rec_jax.training.records import Progress, Records
+from bert4rec_jax.training.records import Records
 from bert4rec_jax.training.state import TrainState
 
 
