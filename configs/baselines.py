@@ -5,6 +5,10 @@ github.com/graytowne/caser_pytorch. What a model does not name here, it has in c
 paper's.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import ml_collections
 
 # What our recipes add to the paper's model and task: rows read left to right among the Cloze rows
@@ -72,4 +76,27 @@ def apply(config: ml_collections.ConfigDict, name: str) -> ml_collections.Config
     if config.model.name == "sasrec":
         # One rate for both, the command line's too, unless the second is set itself.
         config.model.attention_dropout = config.model.get_oneway_ref("dropout")
+    return config
+
+
+def recipe(
+    config: ml_collections.ConfigDict,
+    model: str,
+    own: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    **train: int,
+) -> ml_collections.ConfigDict:
+    """`config`, of a data set and the paper's model, as FILE:`model` has it.
+
+    Args:
+        model: a key of MODELS, or "paper", the original's recipe.
+        own: model -> what it alone has on these data.
+        train: settings of the section train for all models but the paper's.
+    """
+    if model == "paper":
+        config.update_from_flattened_dict(PAPER)
+    else:
+        config.update_from_flattened_dict(FAST)
+        config.train.update(train)
+        config = apply(config, model)
+    config.update_from_flattened_dict(own.get(model, {}))
     return config

@@ -59,11 +59,4 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.masking.proportion = 0.6
     config.masking.budget = 30
     config.masking.stride = 5
-    if model == "paper":
-        config.update_from_flattened_dict(baselines.PAPER)
-        return config
-    config.update_from_flattened_dict(baselines.FAST)
-    config.train.steps, config.train.eval_every = 8_000, 500
-    config = baselines.apply(config, model)
-    config.update_from_flattened_dict(_OWN.get(model, {}))
-    return config
+    return baselines.recipe(config, model, _OWN, steps=8_000, eval_every=500)

@@ -44,11 +44,4 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.name = "ml-1m"
     config.data.min_item_count = 5
-    if model == "paper":
-        config.update_from_flattened_dict(baselines.PAPER)
-        return config
-    config.update_from_flattened_dict(baselines.FAST)
-    config.train.steps, config.train.eval_every = 8_000, 400
-    config = baselines.apply(config, model)
-    config.update_from_flattened_dict(_OWN.get(model, {}))
-    return config
+    return baselines.recipe(config, model, _OWN, steps=8_000, eval_every=400)

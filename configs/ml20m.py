@@ -16,9 +16,4 @@ def get_config(model: str = "bert4rec") -> ml_collections.ConfigDict:
     config.model.dropout = 0.1
     config.model.attention_dropout = 0.1
     config.masking.budget = 20  # run_ml-20m.sh
-    if model == "paper":
-        config.update_from_flattened_dict(baselines.PAPER)
-        return config
-    config.update_from_flattened_dict(baselines.FAST)
-    config.train.steps = 200_000  # not tuned
-    return baselines.apply(config, model)
+    return baselines.recipe(config, model, steps=200_000)  # not tuned
