@@ -14,11 +14,10 @@ from jax import export as jax_export
 from bert4rec_jax import export_readme, loading
 from bert4rec_jax.console import say
 from bert4rec_jax.data.catalogue import write_catalogue
-from bert4rec_jax.data.sequences import Sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.files import appearing
 from bert4rec_jax.loading import Trained
-from bert4rec_jax.recommender import Recommender
+from bert4rec_jax.recommender import Recommender, as_sequences
 from bert4rec_jax.vocab import PAD
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -156,14 +155,8 @@ def _asked_live(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     for place, history in enumerate(histories):
         start = 0 if place % 2 else width - len(history)
         ids[place, start : start + len(history)] = history
-    sequences = Sequences(
-        name="check",
-        items=np.concatenate(histories),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        users=tuple(map(str, range(CHECKED))),
-        vocab=trained.vocab,
-    )
-    items, scores, _ = Recommender.of(trained).recommend_encoded(sequences, n, with_seen=True)
+    asked = as_sequences(histories, trained.vocab)
+    items, scores, _ = Recommender.of(trained).recommend_encoded(asked, n, with_seen=True)
     expected = np.full((CHECKED, n + 1), -np.inf, np.float32)
     np.put_along_axis(expected, items, np.where(items == PAD, -np.inf, scores), axis=1)
     return ids, expected[:, 1:]

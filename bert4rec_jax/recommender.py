@@ -78,7 +78,7 @@ class Recommender:
         self.popular = np.argsort(-self.counts[1:], kind="stable").astype(np.int32) + 1
         self.retired = np.zeros(len(vocab), bool) if retired is None else retired
         self._item_shards = item_shards
-        nobody = _as_sequences([], vocab)
+        nobody = as_sequences([], vocab)
         self._ranker = Ranker(
             barring(scorer),
             nobody,
@@ -170,7 +170,7 @@ class Recommender:
             UserError: k is not in 1..n.
         """
         encoded = [self.vocab.encode(history) for history in histories]
-        sequences = _as_sequences([ids[ids != PAD] for ids in encoded], self.vocab)
+        sequences = as_sequences([ids[ids != PAD] for ids in encoded], self.vocab)
         items, scores, _ = self.recommend_encoded(
             sequences, k, with_seen=with_seen, barred=self.barred(allow, deny)
         )
@@ -283,7 +283,8 @@ def _users(sequences: Sequences, start: int, stop: int) -> Sequences:
     )
 
 
-def _as_sequences(histories: Sequence[np.ndarray], vocab: Vocabulary) -> Sequences:
+def as_sequences(histories: Sequence[np.ndarray], vocab: Vocabulary) -> Sequences:
+    """Histories of ids, oldest first, as a log of users without names of their own."""
     lengths = [len(history) for history in histories]
     return Sequences(
         name="histories",
