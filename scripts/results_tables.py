@@ -103,7 +103,7 @@ def tables(
         "seeds. Minutes are of training, on so many cores or on a GPU, which other runs shared.",
         "§ trained on the validation items too, as the paper's own code does (of all users but "
         "those that chose the checkpoint, where one was chosen). BERT4Rec_AC: the epoch of the "
-        "best NDCG@10 on test.",
+        "best NDCG@10 on test; the best HR@10 of its epochs are .6972 (ml-1m) and .3167 (beauty).",
     ]
     for dataset in dict.fromkeys(name.partition("_")[0] for name in sorted(runs)):
         recipes: dict[str, list[dict]] = {}
