@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -38,13 +38,14 @@ def compare_runs(
     second: str | os.PathLike,
     *,
     split: str = "test",
-    ks: Sequence[int] = (1, 5, 10),
+    ks: Sequence[int] = (),
     seed: int = 0,
 ) -> list[Difference]:
     """Compares two runs user by user.
 
     Args:
         first, second: ranks.parquet, or the run's folder that holds it.
+        ks: cut-offs; none: those of the results.json beside the ranks, or 1, 5 and 10.
 
     Raises:
         UserError: a file is missing or malformed, or the two differ in users, protocols or, as far
@@ -61,11 +62,14 @@ def compare_runs(
             f"the runs differ in protocols: {first} has {', '.join(protocols)}, "
             f"{second} has {', '.join(others)}; evaluate both with the same eval.protocols"
         )
-    if len({digest for digest in map(_test_digest, (first, second)) if digest}) > 1:
+    results = [_results(path) for path in (first, second)]
+    digests = {parts["dataset"].get("test_digest") for parts in results if parts} - {None}
+    if len(digests) > 1:
         raise UserError(
             f"the runs differ in test items: {first} and {second} have other test digests; compare "
             "runs on the same data and split"
         )
+    ks = ks or _cutoffs(results) or (1, 5, 10)
     rows = []
     for protocol in protocols:
         pairs = _paired(a, b, protocol, first, second)
@@ -132,12 +136,17 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _test_digest(path: str | os.PathLike) -> str | None:
-    """What identifies a run's test items; None where no results.json says."""
+def _results(path: str | os.PathLike) -> dict[str, Any]:
+    """The parts of the results.json beside a run's ranks; none where there is no such file."""
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    if not (folder / "results.json").exists():
-        return None
-    return read_results(folder)["dataset"].get("test_digest")
+    return read_results(folder) if (folder / "results.json").exists() else {}
+
+
+def _cutoffs(results: list[dict[str, Any]]) -> list[int]:
+    """Those of either run: ranks have them all."""
+    judged = [names for parts in results for names in parts.get("test", {}).values()]
+    found = {name for names in judged for name in names if name.startswith("HR@")}
+    return sorted(int(name.removeprefix("HR@")) for name in found)
 
 
 def _paired(a, b, protocol, first, second) -> tuple[np.ndarray, np.ndarray]:

@@ -141,6 +141,16 @@ def test_the_same_users_with_other_true_items_are_refused(tmp_path):
     assert compare.compare_runs(runs[0], runs[0])
 
 
+def test_the_cut_offs_are_those_of_the_runs(tmp_path):
+    run = write(tmp_path / "a", np.arange(200))
+    test = {"full": {"HR@3": 0.1, "NDCG@3": 0.1, "HR@50": 0.1, "NDCG@50": 0.1, "MRR": 0.1}}
+    parts = {"dataset": {}, "model": {}, "train": {}, "test": test}
+    (run / "results.json").write_text(json.dumps(parts))
+    rows = {row.metric: row.first for row in compare.compare_runs(run, run)}
+    assert list(rows) == ["HR@3", "HR@50", "NDCG@3", "NDCG@50", "MRR"]
+    assert (rows["HR@3"], rows["HR@50"]) == (3 / 200, 50 / 200)
+
+
 def test_the_table_has_a_line_a_metric(tmp_path, better_and_worse):
     better, worse = better_and_worse
     rows = compare.compare_runs(
