@@ -143,6 +143,7 @@ def test_gradients_are_the_references_finite_differences(params):
         places = [np.unravel_index(i, leaf.shape) for i in flat]
         expected = reference.numerical_gradient(loss, leaf, places)
         found = [float(gradient[place]) for place in places]
+        # float32 sums of a gradient's terms; those near zero cancel.
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4, err_msg=str(path))
         checked += len(places)
     assert checked > 80
@@ -202,6 +203,7 @@ def test_bfloat16_stays_near_float32(params):
     hidden = apply(model, params, IDS, SEGMENTS, POSITIONS)
     assert hidden.dtype == jnp.bfloat16
     real = SEGMENTS > 0
+    # LayerNorm's outputs are some units large and keep 8 bits; two blocks round many times.
     np.testing.assert_allclose(
         np.asarray(hidden, np.float32)[real], encode(params)[real], atol=0.15
     )

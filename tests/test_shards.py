@@ -16,7 +16,7 @@ from bert4rec_jax.training.checkpoint import Checkpoints
 from bert4rec_jax.training.state import TrainState
 from bert4rec_jax.vocab import Vocabulary
 from tests import ranking_reference as reference
-from tests.evaluation.test_ranking import PROTOCOLS, make_ranker, random_negatives
+from tests.ranking_cases import PROTOCOLS, make_ranker, random_negatives
 
 
 def over(where, function, *, in_axes, out_axes=None):

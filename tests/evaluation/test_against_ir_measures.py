@@ -11,7 +11,7 @@ from ir_measures import RR, Success, nDCG
 
 from bert4rec_jax.metrics import metric_values
 from tests import ranking_reference as reference
-from tests.evaluation.test_ranking import (
+from tests.ranking_cases import (
     PROTOCOLS,
     ROWS,
     make_params,
