@@ -31,5 +31,5 @@ def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
         return x
     keep = 1.0 - rate
     bits = hash_bits(jax.random.bits(key, (2,)), x.shape)
-    # 2^32 * keep fits in uint32 as keep < 1; the error in the probability is below 2^-32.
-    return jnp.where(bits < jnp.uint32(round(keep * 2**32)), x / keep, jnp.zeros_like(x))
+    most = min(round(keep * 2**32), 2**32 - 1)  # the error in the probability is below 2^-32
+    return jnp.where(bits < jnp.uint32(most), x / keep, jnp.zeros_like(x))

@@ -48,6 +48,7 @@ def train(
     if experiment is None:
         experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir))
     _refuse_unlike(experiment)
+    _refuse_other_data(experiment, workdir)
     narration.say_what_is_read(experiment)
     judge = experiment.judge
     with contextlib.ExitStack() as held:
@@ -58,6 +59,11 @@ def train(
             raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
         outputs.refuse_unshared(workdir)
         if experiment.is_counted:
+            if (workdir / "checkpoints").exists():
+                raise UserError(
+                    f"{workdir} holds a training, and {config.model.name} is counted: choose "
+                    "another --workdir"
+                )
             outputs.write_config(config, workdir)
             outputs.write_catalogue(experiment, workdir)
             outputs.report_run(experiment, experiment.counted[1], _COUNTED, workdir)
@@ -131,9 +137,18 @@ def is_finished(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> boo
         return False
     saved = saved_config(config, workdir).to_dict()
     settings.check_same_config(config.to_dict(), saved, workdir)
-    trained = report.read_results(workdir)["train"]
-    enough = trained["steps"] >= config.train.steps or trained.get("end") in ("patience", "counted")
-    return enough and trained.get("end") != "unfinished" and saved["eval"] == config.eval.to_dict()
+    results = report.read_results(workdir)
+    steps, end = results["train"]["steps"], results["train"].get("end")
+    if end == "patience" and steps < config.train.steps:
+        enough = saved["train"]["patience"] == config.train.patience
+    else:
+        enough = end == "counted" or (end != "unfinished" and steps >= config.train.steps)
+    judged = results.get("eval", saved["eval"])  # --mode=evaluate may have had another
+    return enough and _as_json(judged) == _as_json(config.eval.to_dict())
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def evaluate(
@@ -147,6 +162,7 @@ def evaluate(
     """
     experiment = experiment_of(defaults, overrides, workdir)
     _refuse_unlike(experiment)
+    _refuse_other_data(experiment, workdir)
     with contextlib.ExitStack() as held:
         # Only the holder writes: results of a checkpoint that a training has left behind meanwhile
         # must not take the place of its own.
@@ -183,6 +199,16 @@ def _refuse_unlike(experiment: Experiment) -> None:
         del meta["config"][section][key]
     parts = {name: json.dumps(value, sort_keys=True) for name, value in meta.items()}
     hosts.refuse_unequal(parts, "start all with the same settings, on the same data")
+
+
+def _refuse_other_data(experiment: Experiment, workdir: pathlib.Path) -> None:
+    """UserError where `workdir` has results of another log. Counts have no checkpoint to say so."""
+    try:
+        saved = report.read_results(workdir)["dataset"]
+    except UserError:  # none yet, or damaged, and to be written anew
+        return
+    now = experiment.identity.digest
+    settings.check_same_data(now, saved.get("digest", now), workdir)
 
 
 def experiment_of(

@@ -75,6 +75,7 @@ def report_run(
             "jax": jax.__version__,
             **provenance.machine(),
         },
+        "eval": experiment.config.eval.to_dict(),
         **figures,
     }
     if catalogue.is_grown(workdir):

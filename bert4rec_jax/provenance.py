@@ -23,14 +23,19 @@ def machine() -> dict[str, str | int]:
 
 
 def _commit() -> str:
-    here = pathlib.Path(__file__).resolve().parents[1]
+    here = pathlib.Path(__file__).resolve()
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True
-        )
+        # Installed into an environment, it may lie in a checkout of something else.
+        if _git("ls-files", "--error-unmatch", here.name, folder=here.parent).returncode:
+            return "unknown"
+        found = _git("describe", "--always", "--dirty", folder=here.parents[1])
     except OSError:  # no git
         return "unknown"
     return found.stdout.strip() or "unknown"
+
+
+def _git(*arguments: str, folder: pathlib.Path) -> subprocess.CompletedProcess:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
 
 
 def _cpu() -> str:

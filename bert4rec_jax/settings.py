@@ -169,11 +169,16 @@ def check_same_run(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.
     """
     check_same_config(now["config"], saved["config"], workdir)
     for what in ("vocabulary", "data"):
-        if now[what] != saved[what]:
-            raise UserError(
-                f"{workdir} holds a run on other data ({what} digest {saved[what][:12]}, now "
-                f"{now[what][:12]}): choose another --workdir, or the same data.path"
-            )
+        check_same_data(now[what], saved[what], workdir, what=what)
+
+
+def check_same_data(now: str, saved: str, workdir: pathlib.Path, *, what: str = "data") -> None:
+    """UserError unless the digests of what a run in `workdir` is of, and of now, are one."""
+    if now != saved:
+        raise UserError(
+            f"{workdir} holds a run on other data ({what} digest {saved[:12]}, now {now[:12]}): "
+            "choose another --workdir, or the same data.path"
+        )
 
 
 def check_same_config(now: dict[str, Any], saved: dict[str, Any], workdir: pathlib.Path) -> None:

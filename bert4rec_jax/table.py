@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import jax
 import ml_collections
 
-from bert4rec_jax import modes, settings
+from bert4rec_jax import datasets, modes, settings
 from bert4rec_jax.console import say
+from bert4rec_jax.data.sequences import NOTHING
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import models_table, report
 from bert4rec_jax.files import replacing
@@ -33,11 +34,11 @@ def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathli
         raise UserError("--models is empty: name at least one model")
     for config in configs.values():
         settings.check(config)
-    finished = {n: modes.is_finished(config, workdir / n) for n, config in configs.items()}
+    finished = finished_of(configs, workdir)
     for place, (name, config) in enumerate(configs.items(), start=1):
-        done = "finished before" if finished[name] else f"in {workdir / name}"
+        done = "finished before" if name in finished else f"in {workdir / name}"
         say(f"{name} ({place} of {len(configs)}): {done}")
-        if finished[name]:
+        if name in finished:
             continue
         # A model's own table is beside the point of this command's output.
         with contextlib.redirect_stdout(sys.stderr):
@@ -54,3 +55,21 @@ def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathli
         unfinished.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     with replacing(workdir / "table.md") as unfinished:
         unfinished.write_text(models_table.markdown(table), encoding="utf-8")
+
+
+def finished_of(
+    configs: Mapping[str, ml_collections.ConfigDict], workdir: pathlib.Path
+) -> list[str]:
+    """The names of those that `make_table` would not train.
+
+    Raises:
+        UserError: a folder has another run, or one on other data than the configs, which are all
+            on the same, have now.
+    """
+    finished = [name for name in configs if modes.is_finished(configs[name], workdir / name)]
+    if finished:
+        now = datasets.load(configs[finished[0]], NOTHING).identity.digest
+        for name in finished:
+            saved = report.read_results(workdir / name)["dataset"].get("digest", now)
+            settings.check_same_data(now, saved, workdir / name)
+    return finished

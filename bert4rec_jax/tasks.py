@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from bert4rec_jax import losses, masking, mixture, next_item
 from bert4rec_jax.data.batching import Batches
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.training.step import Budget
 
 
@@ -16,8 +17,16 @@ def next_items(batches: Batches, *, rows: int) -> tuple[Callable, list[Budget]]:
     """(key, Row, place) -> Task, and the `Budget`s of a device's `rows`, of a left-to-right model.
 
     It is asked every next item.
+
+    Raises:
+        UserError: there is none in any window.
     """
     asked = batches.most_predictions(next_item.next_counts(batches.max_length))
+    if not asked:
+        raise UserError(
+            "no user has two training items, of which a left-to-right model could learn the second "
+            "by the first: give a log with longer histories"
+        )
     return lambda key, row, place: next_item.next_item(key, row), [Budget(rows, asked)]
 
 

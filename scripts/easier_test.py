@@ -18,16 +18,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from bert4rec_jax import allocator, cli, loading, modes
+from bert4rec_jax import allocator, cli, loading, modes, settings
 from bert4rec_jax.data.sequences import Cases, Sequences
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.negatives import COUNT, draw_negatives
 from bert4rec_jax.evaluation.ranking import Ranker
+from bert4rec_jax.files import replacing
 from bert4rec_jax.metrics import metrics_from_ranks
 from configs import default
 
 HARDER = "popularity_100"
+SHOWN = {"HR@10", "NDCG@10", "MRR"}
 
 
 def main() -> None:
@@ -38,18 +41,27 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the negatives")
     options = parser.parse_args()
     allocator.keep_freed_memory()
+    results = report.read_results(options.workdir)
+    harder = results["test"].get(HARDER, {})
+    if not harder.keys() >= SHOWN:
+        raise UserError(
+            f"{options.workdir}: results.json has no {HARDER} with cut-off 10; evaluate the run "
+            "with it"
+        )
     experiment = modes.experiment_of(default.get_config(), {}, options.workdir)
-    harder = report.read_results(options.workdir)["test"][HARDER]
+    settings.check_same_data(
+        experiment.identity.digest, results["dataset"]["digest"], options.workdir
+    )
     ranks, barred = easier_ranks(
         loading.load(options.workdir), experiment.log, experiment.split.test, seed=options.seed
     )
-    ks = experiment.config.eval.ks
+    ks = (1, 5, 10)
     found = metrics_from_ranks(ranks, ks) | {"barred": float(barred.mean()), "seed": options.seed}
-    path = options.workdir / "easier_test.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    with replacing(options.workdir / "easier_test.json") as unfinished:
+        unfinished.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"of {COUNT} negatives {found['barred']:.1f} were seen before and cannot win")
     for name, metrics in ((HARDER, harder), ("easier", found)):
-        print(f"{name:16}", *(f"{m} {metrics[m]:.4f}" for m in ("HR@10", "NDCG@10", "MRR")))
+        print(f"{name:16}", *(f"{metric} {metrics[metric]:.4f}" for metric in sorted(SHOWN)))
 
 
 def easier_ranks(

@@ -139,11 +139,13 @@ def main() -> None:
     made = {study: configs(study, options.dataset, **of) for study in options.study}
     folders = {s: options.workdir / f"{options.dataset}_{s}_{options.steps}" for s in made}
     known = {folder for variants in made.values() for folder in variants}
-    chosen = set(options.only.split(",")) if options.only else known
+    chosen = {name.strip() for name in options.only.split(",")} if options.only else known
     if options.at_once < 1:
         parser.error(f"--at_once={options.at_once} must be 1 or more")
     if unknown := chosen - known:
         parser.error(f"--only has {sorted(unknown)}; there are {', '.join(sorted(known))}")
+    for study, variants in made.items():
+        finished_of(variants, folders[study])  # a folder of another seed or log is refused here
     train = train_at_once if options.at_once > 1 else train_in_turn
     wanted = {
         study: {name: config for name, config in variants.items() if name in chosen}
@@ -187,9 +189,9 @@ def train_at_once(wanted: dict, folders: dict, options) -> None:
 
 
 def finished_of(variants: dict, folder: pathlib.Path) -> list[str]:
-    from bert4rec_jax import modes
+    from bert4rec_jax import table
 
-    return [n for n, config in variants.items() if modes.is_finished(config, folder / n)]
+    return table.finished_of(variants, folder)
 
 
 def print_study(study: str, dataset: str, variants: dict, folder: pathlib.Path) -> None:

@@ -14,16 +14,20 @@ Nothing in results/ is written by hand.
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-import results_tables  # beside this file
+import paper_tables  # beside this file
+import results_tables
 
-from bert4rec_jax import provenance
+from bert4rec_jax import cli, provenance
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
+from bert4rec_jax.files import replacing
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 PARTS = ("dataset", "model", "train", "valid", "test", "valid_interval", "test_interval")
@@ -47,11 +51,19 @@ def main() -> None:
     commands.add_parser("tables")
     options = parser.parse_args()
     if options.command == "keep":
+        if not re.fullmatch(f"({'|'.join(paper_tables.CONFIGS)})_.+_seed[0-9]+", options.name):
+            known = ", ".join(paper_tables.CONFIGS)
+            raise UserError(f"{options.name}: not DATASET_RECIPE_seedN, DATASET one of {known}")
+        plots = options.workdir / "plots"
+        if options.plots and (missing := [plot for plot in PLOTS if not (plots / plot).exists()]):
+            raise UserError(f"{plots / missing[0]}: no such file; leave --plots out")
         keep(options.workdir, RESULTS / f"{options.name}.json", commit=options.commit)
         for plot, ending in PLOTS.items() if options.plots else ():
-            shutil.copy(options.workdir / "plots" / plot, RESULTS / f"{options.name}{ending}")
+            shutil.copy(plots / plot, RESULTS / f"{options.name}{ending}")
     elif options.command == "keep-study":
-        for path in sorted(options.folder.glob("*/results.json")):
+        if not (found := sorted(options.folder.glob("*/results.json"))):
+            raise UserError(f"{options.folder}: has no */results.json; give a study's folder")
+        for path in found:
             kept = RESULTS / "studies" / options.folder.name / f"{path.parent.name}.json"
             keep(path.parent, kept)
     else:
@@ -69,6 +81,8 @@ def _read(folder: pathlib.Path) -> dict[str, dict]:
 def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None) -> None:
     """What a reader of the figures needs, in one file: all but the parameters and the ranks."""
     results = report.read_results(workdir)
+    if missing := {"popularity_100", "full"} - results["test"].keys():
+        raise UserError(f"{workdir}: was not judged under {missing.pop()}; evaluate it so first")
     config = json.loads((workdir / "config.json").read_text())
     config["data"] |= {"path": "", "cache": ""}  # where the file lay is of no use to others
     kept = {part: results[part] for part in PARTS if part in results}
@@ -78,7 +92,8 @@ def keep(workdir: pathlib.Path, path: pathlib.Path, *, commit: str | None = None
     if (workdir / "easier_test.json").exists():
         kept["easier_test"] = json.loads((workdir / "easier_test.json").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def windows_a_step(trained: dict) -> float:
@@ -106,4 +121,4 @@ def curve(workdir: pathlib.Path, windows: float) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.reporting(main))

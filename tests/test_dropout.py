@@ -18,6 +18,11 @@ def test_kept_share_and_scale(rate):
     np.testing.assert_allclose(y[kept], 1 / (1 - rate), rtol=1e-6)
 
 
+def test_a_rate_too_small_to_tell_from_0_drops_nothing_here():
+    x = jnp.ones(1000)
+    np.testing.assert_array_equal(dropout(jax.random.key(0), x, 1e-12), x)
+
+
 def test_rate_0_changes_nothing():
     x = jnp.arange(6.0)
     assert dropout(jax.random.key(0), x, 0.0) is x

@@ -1,10 +1,12 @@
 """The easier popularity test of other programs, for figures beside theirs."""
 
+import json
 import types
 
 import numpy as np
 import pytest
 
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.negatives import draw_negatives
 from bert4rec_jax.evaluation.scorers import popularity_scorer
 from tests import ranking_reference as reference
@@ -48,3 +50,12 @@ def test_what_was_seen_before_cannot_win(script, log):
         others = [item for item in row.tolist() if item not in history]
         assert barred[user] == 100 - len(others)
         assert ranks[user] == sum(scores[item] >= scores[target] for item in others)
+
+
+def test_a_run_without_the_harder_test_is_refused(script, tmp_path, monkeypatch):
+    parts = {"dataset": {}, "model": {}, "train": {}, "test": {"full": {"HR@10": 0.1}}}
+    (tmp_path / "results.json").write_text(json.dumps(parts))
+    monkeypatch.setattr("sys.argv", ["easier_test.py", str(tmp_path)])
+    with pytest.raises(UserError, match=r"results\.json has no popularity_100 with cut-off 10"):
+        script.main()
+    assert not (tmp_path / "easier_test.json").exists()

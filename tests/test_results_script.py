@@ -6,6 +6,7 @@ import pytest
 from absl.flags import FlagValues
 from ml_collections import config_flags
 
+from bert4rec_jax.errors import UserError
 from configs import ml1m
 
 
@@ -63,6 +64,32 @@ def test_what_is_kept_has_the_learning_curve_and_no_path_of_the_machine(script, 
     assert kept["curve"] == [{"step": 100, "rows": 3300, "minutes": 1.23, "full/NDCG@10": 0.1}]
     assert kept["config"]["data"] == {"path": "", "cache": ""}
     assert kept["train"]["commit"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["keep", "RUN", "custom_popularity_seed0"], "not DATASET_RECIPE_seedN, DATASET one of ml"),
+        (["keep", "RUN", "ml-1m_popularity_seed0"], "RUN: was not judged under popularity_100"),
+        (["keep", "RUN", "ml-1m_popularity_seed0", "--plots"], "attention.png: no such file"),
+        (["keep", "NOWHERE", "ml-1m_popularity_seed0"], "results.json: not a run's results"),
+        (["keep-study", "NOWHERE"], r"NOWHERE: has no \*/results.json"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_and_nothing_is(
+    script, tmp_path, monkeypatch, arguments, words
+):
+    one = run(0.2)
+    del one["test"]["popularity_100"]
+    (tmp_path / "RUN" / "plots").mkdir(parents=True)
+    (tmp_path / "RUN" / "plots" / "validation_by_minutes.png").touch()
+    (tmp_path / "RUN" / "results.json").write_text(json.dumps(one))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr("sys.argv", ["results.py", *arguments])
+    with pytest.raises(UserError, match=words):
+        script.main()
+    assert not (tmp_path / "results").exists()
 
 
 def test_minutes_on_other_cores_are_not_averaged_together(tables):

@@ -6,7 +6,7 @@ import pytest
 
 from bert4rec_jax import modes, table
 from bert4rec_jax.errors import UserError
-from configs import ml1m
+from configs import custom, default, ml1m
 
 
 def leave(workdir, config, *, steps, end):
@@ -41,6 +41,55 @@ def test_a_model_is_not_done_without_results_or_with_those_of_another_evaluation
     leave(tmp_path / "caser", config, steps=4000, end="steps")
     config.eval.protocols = ("full",)
     assert not modes.is_finished(config, tmp_path / "caser")
+
+
+def test_a_model_is_not_done_that_was_evaluated_otherwise_since_or_has_patience_left(tmp_path):
+    config = ml1m.get_config("caser")
+    workdir = tmp_path / "caser"
+    leave(workdir, config, steps=1800, end="patience")
+    parts = json.loads((workdir / "results.json").read_text())
+    narrower = config.eval.to_dict() | {"protocols": ["full"]}
+    for judged, finished in ((narrower, False), (config.eval.to_dict(), True)):
+        (workdir / "results.json").write_text(json.dumps(parts | {"eval": judged}))
+        assert modes.is_finished(config, workdir) == finished
+    config.train.patience = 0
+    assert not modes.is_finished(config, workdir)
+
+
+@pytest.fixture
+def counted(tmp_path):
+    """Configs of popularity on two logs, of which one has a user with other items last."""
+    configs = []
+    for name, odd in (("a", "xyzwv"), ("b", "vwzyx")):
+        of_user = ["xyzwv"] * 8 + [odd]
+        rows = [f"u{u},{x},{i}\n" for u, items in enumerate(of_user) for i, x in enumerate(items)]
+        (tmp_path / f"{name}.csv").write_text("user,item,time\n" + "".join(rows))
+        configs.append(custom.get_config("popularity"))
+        configs[-1].data.path = str(tmp_path / f"{name}.csv")
+        configs[-1].eval.protocols, configs[-1].train.select_by = ("full",), "full/NDCG@10"
+    return configs
+
+
+def test_results_on_other_data_are_neither_shown_nor_written_over(tmp_path, counted, capsys):
+    first, second = counted
+    table.make_table({"popularity": first}, tmp_path / "t")
+    with pytest.raises(UserError, match="holds a run on other data"):
+        table.make_table({"popularity": second}, tmp_path / "t")
+    workdir = tmp_path / "t" / "popularity"
+    before = (workdir / "results.json").read_bytes()
+    with pytest.raises(UserError, match="holds a run on other data"):
+        modes.train(second, workdir, started=0.0)
+    with pytest.raises(UserError, match="holds a run on other data"):
+        modes.evaluate(default.get_config(), {"data.path": second.data.path}, workdir)
+    assert (workdir / "results.json").read_bytes() == before
+
+
+def test_a_counted_model_does_not_take_the_folder_of_a_training(tmp_path, counted):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a training, and popularity is counted"):
+        modes.train(counted[0], tmp_path / "run", started=0.0)
+    assert (tmp_path / "run" / "config.json").read_text() == "{}"
 
 
 def test_a_folder_of_another_run_is_refused_before_anything_is_trained(tmp_path):

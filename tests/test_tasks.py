@@ -6,6 +6,7 @@ import pytest
 
 from bert4rec_jax import tasks
 from bert4rec_jax.data.batching import Batches
+from bert4rec_jax.errors import UserError
 from bert4rec_jax.training.step import Budget
 
 
@@ -46,3 +47,9 @@ def test_rows_read_left_to_right_ask_for_all_their_items_and_others_for_a_fifth(
 ):
     """No budget is of no rows: there is nothing to compute for one."""
     assert budgets(rows, rate) == expected
+
+
+def test_a_left_to_right_model_needs_a_history_of_two_items():
+    alone = Batches(np.arange(4), np.ones(4, int), 10, 4, 4, seed=0, packed=False)
+    with pytest.raises(UserError, match="no user has two training items"):
+        tasks.next_items(alone, rows=4)

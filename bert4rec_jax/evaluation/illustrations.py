@@ -31,7 +31,9 @@ def curves(
         made.append(
             Figure("training_loss", plots.training_loss(steps, losses), text, "Training loss.")
         )
+    # Of a run that went on with other protocols, those that all of its validations have.
     names = [name for name in (valid[0] if valid else ()) if name.endswith(f"/{_METRIC}")]
+    names = [name for name in names if all(name in record for record in valid)]
     if not names:
         return made
     lines = {name.removesuffix(f"/{_METRIC}"): [r[name] for r in valid] for name in names}

@@ -61,7 +61,7 @@ class Judge:
         # validation.
         if self._sampled:
             self._refuse_who_has_seen_too_much()
-        if negatives:
+        if self._sampled and negatives:
             self._negatives = {split: self._make_negatives(split) for split in ("valid", "test")}
         self._ranker = Ranker(
             scorer,

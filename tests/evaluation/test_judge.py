@@ -58,6 +58,13 @@ def test_where_everybody_has_seen_everything_nothing_is_recommended():
     assert parts["recommendations"] == {"coverage@10": 0.0}
 
 
+def test_no_file_of_negatives_is_asked_for_where_none_are_drawn(log, tmp_path):
+    path = tmp_path / "negatives.parquet"
+    judge, params = judge_of(log, negatives=str(path), protocols=("full",))
+    assert set(judge.report(params)[1]) == {("valid", "full"), ("test", "full")}
+    assert not path.exists()
+
+
 def test_other_cut_offs(log):
     judge, params = judge_of(log, ks=(3, 20), protocols=("full",))
     assert set(judge.validate(params)) == {

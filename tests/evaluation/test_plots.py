@@ -88,6 +88,10 @@ def test_curves_show_every_protocol_against_steps_windows_and_minutes(monkeypatc
     label, ratio = step_options["second"]
     assert "windows" in label
     assert ratio * 90 == pytest.approx(7200)
+    # A run that went on with other protocols.
+    del valid[1]["u/NDCG@10"]
+    illustrations.curves(train, valid, 90)
+    assert calls[-1][0] == ([2.0, 3.0], {"full": [0.1, 0.2]})
 
 
 def test_histograms_take_test_ranks_only(monkeypatch):
