@@ -5,7 +5,7 @@ import pathlib
 import runpy
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -47,29 +47,35 @@ def fit(
 
 def as_log(frame: Any, columns: Mapping[str, str | None]) -> pl.DataFrame:
     """The columns user, item and, where one is named, time."""
+    wanted = {role: name for role, name in columns.items() if name is not None}
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
         try:
-            frame = _converted(frame, [name for name in columns.values() if name is not None])
+            frame = _converted(frame, wanted)
+        except UserError:
+            raise
         except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
             name = type(frame).__name__
             raise UserError(f"a {name} is no frame for Polars ({first_line(error)})") from error
     frame = frame.lazy()
-    names = frame.collect_schema().names()
-    wanted = {role: name for role, name in columns.items() if name is not None}
-    for role, name in wanted.items():
-        if name not in names:
-            raise UserError(
-                f"the frame has no column {name!r} among {', '.join(names)}: set {role}="
-            )
+    _refuse_missing(wanted, frame.collect_schema().names())
     return frame.select(**{role: pl.col(name) for role, name in wanted.items()}).collect()
 
 
-def _converted(frame: Any, names: list[str]) -> pl.DataFrame:
+def _refuse_missing(wanted: Mapping[str, str], names: Iterable[str]) -> None:
+    names = list(names)
+    for role, name in wanted.items():
+        if name not in names:
+            among = ", ".join(map(str, names))
+            raise UserError(f"the frame has no column {name!r} among {among}: set {role}=")
+
+
+def _converted(frame: Any, wanted: Mapping[str, str]) -> pl.DataFrame:
     try:
         return pl.DataFrame(frame)
     except ImportError:  # Polars reads a pandas frame of strings or times by pyarrow only
-        wanted = {name: frame[name] for name in names if name in frame}
-        whole = {name: x.astype(object).where(x.notna(), None) for name, x in wanted.items()}
+        _refuse_missing(wanted, frame)
+        columns = {name: frame[name] for name in wanted.values()}
+        whole = {name: x.astype(object).where(x.notna(), None) for name, x in columns.items()}
         return pl.DataFrame({name: x.to_list() for name, x in whole.items()}, strict=False)
 
 

@@ -11,22 +11,25 @@ from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import PAD, Vocabulary
 
 _SUFFIXES = (".parquet", ".csv", ".jsonl")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 def check_output(path: Path) -> None:
     """UserError unless the name of a file of recommendations says a format that can be written."""
     if path.suffix not in _SUFFIXES:
         raise UserError(f"{path}: the name of --output must end in one of {', '.join(_SUFFIXES)}")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; choose another --output")
 
 
 def read_items(path: str, vocab: Vocabulary) -> list[str]:
-    """The raw ids in a file: the column `item` of a .parquet or .csv, else one a line.
+    """The raw ids in a file: the column `item` of a .parquet, .csv or .tsv, else one a line.
 
     Raises:
         UserError: there is no such file or column, or none of its items is in `vocab`, which is
             more likely the wrong file than a wish.
     """
-    if Path(path).suffix in (".parquet", ".csv"):
+    if Path(path).suffix.lower() in (".parquet", *_SEPARATORS):
         items = _read_table(path, ("item",))["item"].to_list()
     else:
         try:
@@ -53,10 +56,12 @@ def _read_table(path: str, columns: tuple[str, ...]) -> pl.DataFrame:
     with panics.refusing(
         lambda reason: UserError(f"{path}: cannot be read ({reason}); is it the right file?")
     ):
-        if Path(path).suffix == ".parquet":
+        suffix = Path(path).suffix.lower()
+        if suffix == ".parquet":
             frame = pl.read_parquet(path)
         else:
-            frame = pl.read_csv(path, infer_schema=False)
+            separator = _SEPARATORS.get(suffix, ",")
+            frame = pl.read_csv(path, infer_schema=False, separator=separator)
     if missing := [column for column in columns if column not in frame.columns]:
         raise UserError(
             f"{path}: no column {missing[0]!r} among {', '.join(frame.columns)}; rename one"

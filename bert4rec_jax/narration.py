@@ -18,6 +18,9 @@ def say_what_is_read(experiment: Experiment) -> None:
         f"{data['actions']:,} actions, mean length {data['length_mean']:.1f}, "
         f"density {data['density']:.2%}"
     )
+    if experiment.data.prepared is None:
+        by = "of their times" if experiment.log.times is not None else "of the log, without times"
+        say(f"each user's rows are in the order {by}")
     say(f"{identity.verdict(data['name'], experiment.identity)}, digest {data['digest'][:12]}")
 
 

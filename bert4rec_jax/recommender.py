@@ -167,8 +167,10 @@ class Recommender:
             deny: never recommend these.
 
         Raises:
-            UserError: k is not in 1..n.
+            UserError: k is not in 1..n, or a history is a string.
         """
+        if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
+            raise UserError("a history is a list of item ids: one is a list with one list in it")
         encoded = [self.vocab.encode(history) for history in histories]
         sequences = as_sequences([ids[ids != PAD] for ids in encoded], self.vocab)
         items, scores, _ = self.recommend_encoded(
@@ -246,8 +248,10 @@ class Recommender:
         """The k items whose embeddings have the greatest cosine with that of `item`.
 
         Raises:
-            UserError: the item is not in the catalogue, or the model has no embeddings.
+            UserError: the item is not in the catalogue, the model has no embeddings, or k < 1.
         """
+        if k < 1:
+            raise UserError(f"k {k} must be positive")
         (index,) = self.vocab.encode([item])
         if index == PAD:
             raise UserError(f"item {item!r} is not in the catalogue of {len(self.vocab)} items")

@@ -70,6 +70,12 @@ def test_a_number_that_cannot_be_is_refused(model, k):
         model.recommend([["a"]], k=k)
 
 
+@pytest.mark.parametrize("histories", ["ab", ["ab"]])
+def test_a_string_is_no_history(model, histories):
+    with pytest.raises(UserError, match="a history is a list of item ids"):
+        model.recommend(histories)
+
+
 def test_users_come_in_parts_without_a_difference(model, monkeypatch):
     rng = np.random.default_rng(0)
     histories = [list(rng.choice([*ITEMS, "zz"], size)) for size in rng.integers(0, 6, 40)]

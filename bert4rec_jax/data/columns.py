@@ -42,13 +42,21 @@ def find_columns(path: Path, columns: tuple[str, ...], wanted: dict[str, str]) -
     return found
 
 
+def somebodys(ids: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """`ids`, of this type, with null for what is nobody's: NaN, and a text of no letters."""
+    if isinstance(kind, pl.List):
+        return ids.list.eval(somebodys(pl.element(), kind.inner))
+    if kind.is_float():
+        return ids.fill_nan(None)
+    return pl.when(ids != "").then(ids) if kind == pl.String else ids
+
+
 def parquet_columns(path: Path, schema: pl.Schema, wanted: dict[str, str]) -> dict[str, pl.Expr]:
     """Role -> its column, the ids as they are stored, the time as a number."""
     found = find_columns(path, tuple(schema.names()), wanted)
-    columns = {role: pl.col(found[role]) for role in ("user", "item")}
-    for role, column in columns.items():
-        if schema[found[role]].is_float():
-            columns[role] = column.fill_nan(None)  # nobody's id
+    columns = {
+        role: somebodys(pl.col(found[role]), schema[found[role]]) for role in ("user", "item")
+    }
     if "time" not in found:
         return columns
     time, kind = pl.col(found["time"]), schema[found["time"]]

@@ -16,6 +16,7 @@ repeat a user and an item are kept.
 import csv
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,14 @@ from pathlib import Path
 import polars as pl
 
 from bert4rec_jax.data import panics
-from bert4rec_jax.data.columns import find_columns, known, parquet_columns
+from bert4rec_jax.data.columns import find_columns, known, parquet_columns, somebodys
 from bert4rec_jax.data.ids import compact
 from bert4rec_jax.errors import UserError, first_line
 from bert4rec_jax.vocab import Vocabulary
 
 FORMATS = "`user item` text, GroupLens `::`, CSV or TSV with a header, RecBole .inter, Parquet"
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _RECBOLE_FIELD = re.compile(r"\S+:(token|float)(_seq)?")
 # What the readers raise where a file's bytes are not what its name or first line promises.
 _UNREADABLE = (
@@ -99,13 +100,13 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: is a folder; --mode=prepare makes a log of its Parquet files")
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise UserError(f"{path}: {what}; set data.path to a log file ({FORMATS})")
+        raise UserError(f"{path}: {what}; name a log file ({FORMATS})")
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
         raise UserError(f"{path}: is empty; give a file with at least one row")
     if start == b"PK\x03\x04":
-        raise UserError(f"{path}: is a zip archive; unpack it and set data.path to the log inside")
+        raise UserError(f"{path}: is a zip archive; unpack it and name the log inside")
     magic = _MAGIC.get(path.suffix.lower())
     if magic and not start.startswith(magic):
         raise UserError(f"{path}: is not {path.suffix} data, as its name says; is it damaged?")
@@ -139,9 +140,9 @@ def scan_text(path: Path, wanted: dict[str, str]) -> tuple[pl.LazyFrame, Callabl
         raise_if_empty=False,
         glob=False,
     )
-    strings = scan.select(
-        **{role: pl.col(fields[layout.columns.index(name)]) for role, name in found.items()}
-    )
+    place = {role: pl.col(fields[layout.columns.index(name)]) for role, name in found.items()}
+    # A quoted field with nothing in it is no value either.
+    strings = scan.select(**{role: somebodys(column, pl.String) for role, column in place.items()})
     return strings, lambda: _name_malformed_row(path, layout, found)
 
 
@@ -244,7 +245,7 @@ def _name_malformed_row(path: Path, layout: _Layout, found: dict[str, str]) -> N
                     raise UserError(
                         f"{path}, line {number}: has no {role} ({shape}); mend or remove it"
                     )
-                if role == "time" and not _NUMBER.fullmatch(row[i]):
+                if role == "time" and not _is_number(row[i]):
                     raise UserError(
                         f"{path}, line {number}: the time {row[i][:40]!r} is not a number; "
                         "times are numbers, such as seconds since 1970"
@@ -252,6 +253,11 @@ def _name_malformed_row(path: Path, layout: _Layout, found: dict[str, str]) -> N
             number = rows.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {number}: {error}; mend or remove it") from error
+
+
+def _is_number(text: str) -> bool:
+    """As Polars sees it: no infinity, and no digits but ASCII's."""
+    return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
 # Parquet

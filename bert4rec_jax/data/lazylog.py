@@ -8,7 +8,7 @@ from typing import NoReturn
 import polars as pl
 
 from bert4rec_jax.data import interactions
-from bert4rec_jax.data.columns import find_columns, parquet_columns
+from bert4rec_jax.data.columns import find_columns, parquet_columns, somebodys
 from bert4rec_jax.errors import UserError
 
 
@@ -71,7 +71,13 @@ def open_log(
     if not files:
         rows = _text_as_parquet(path, wanted, scratch / "log.parquet")
         return LazyLog(path, rows.with_row_index("place"), _count(rows), lists=False)
-    scan = pl.scan_parquet(files, glob=False, hive_partitioning=False)
+    scan = pl.scan_parquet(
+        files,
+        glob=False,
+        hive_partitioning=False,
+        extra_columns="ignore",  # files of later days often have more, or wider, columns
+        cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
+    )
     schema = scan.collect_schema()
     ids = find_columns(path, tuple(schema.names()), {**wanted, "time": ""})
     lists = isinstance(schema[ids["item"]], pl.List)
@@ -80,7 +86,9 @@ def open_log(
             f"{path}: a list of items is in the order of time already; leave out data.time_column"
         )
     if lists:
-        columns = {role: pl.col(ids[role]) for role in ("user", "item")}
+        columns = {
+            role: somebodys(pl.col(ids[role]), schema[ids[role]]) for role in ("user", "item")
+        }
     else:
         columns = parquet_columns(path, schema, wanted)
     rows = scan.select(**columns).with_row_index("place")

@@ -11,6 +11,7 @@ Users and items are numbered as `sequences.build` numbers those of a log in memo
 are the same data.
 """
 
+import csv
 import dataclasses
 import shutil
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from bert4rec_jax.data.identity import READINGS, identify_parts
 from bert4rec_jax.data.lazylog import open_log
 from bert4rec_jax.data.manifest import Manifest
 from bert4rec_jax.data.statistics import count_repeats, summary
-from bert4rec_jax.errors import UserError, first_line
+from bert4rec_jax.errors import UserError, first_line, machine_fault
 from bert4rec_jax.files import appearing
 from bert4rec_jax.vocab import Vocabulary
 
@@ -70,9 +71,12 @@ def prepare(
             )
             made = _write(unfinished, collected, str(path), filters, stage)
             shutil.rmtree(scratch)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({first_line(error)}); is it damaged?") from error
     except OSError as error:
+        if error.errno is None and machine_fault(error) is None:  # Polars', of a file that is cut
+            reason = first_line(error)
+            raise UserError(f"{path}: cannot be read ({reason}); is it damaged?") from error
         where, reason = error.filename or folder, error.strerror or error
         raise UserError(f"{where}: {reason}; see to it, or choose another --output") from error
     return made

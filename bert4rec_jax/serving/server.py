@@ -51,7 +51,7 @@ def serve(
         watch = functools.partial(reloader.watch, seconds=reload_seconds)
         app = create_app(
             recommender,
-            Titles(recommender.vocab, title_of),
+            Titles(recommender.vocab, title_of, recommender.popular - 1),
             limits,
             background=watch if reload_seconds else None,
         )

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 from bert4rec_jax.vocab import Vocabulary
@@ -12,12 +13,19 @@ class Titles:
     """The catalogue's titles, and a search of them.
 
     Args:
-        vocab: the catalogue; frequent items come first in it.
+        vocab: the catalogue.
         titles: raw id -> title, for some or all items.
+        order: int [n], the indices of its items by falling frequency; None: they are so. (A grown
+            run has its new items last.)
     """
 
-    def __init__(self, vocab: Vocabulary, titles: Mapping[str, str | None]):
-        self._items = vocab.items
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        titles: Mapping[str, str | None],
+        order: np.ndarray | None = None,
+    ):
+        self._order = np.arange(len(vocab)) if order is None else order
         self._titles = [titles.get(item) for item in vocab.items]
         self._frame = pl.DataFrame(
             {
@@ -26,6 +34,7 @@ class Titles:
             },
             schema={"id": pl.String, "title": pl.String},
         ).with_columns(text=pl.col("title") + "\n" + pl.col("id"))
+        self._frame = self._frame.with_row_index("index")[self._order]
 
     def of(self, index: int) -> str | None:
         """The title of item id `index + 1`."""
@@ -42,7 +51,7 @@ class Titles:
         text, title = pl.col("text"), pl.col("title")
         has_all = [text.str.contains(word, literal=True) for word in asked.split()]
         if not has_all:
-            return list(range(min(limit, len(self._items))))
+            return self._order[:limit].tolist()
         later = [
             pl.col("id") != asked,
             ~title.str.starts_with(asked),
@@ -50,7 +59,6 @@ class Titles:
         ]
         found = (
             self._frame.lazy()
-            .with_row_index("index")
             .filter(has_all)
             .sort(later, maintain_order=True)
             .head(limit)

@@ -150,6 +150,9 @@ def test_fields_that_are_not_read_may_be_missing(log):
         ("r.dat", "1::2::3::4\n1::2::3::x\n", "line 2: the time 'x' is not a number"),
         ("r.dat", "1::2::3::4\n1::2::3::4::5\n", "line 2: has 9 fields where 7"),
         ("log.csv", "user,item,time\nu,a,1\nu,,2\n", "line 3: has no item"),
+        ("log.csv", '"user","item"\n"u","a"\n"u",""\n', "line 3: has no item"),
+        ("log.csv", "user,item,time\nu,a,1\nu,b,٣٤\n", "line 3: the time '٣٤' is not a number"),
+        ("log.csv", "user,item,time\nu,a,1\nu,b,1e400\n", "line 3: the time '1e400' is not a"),
         ("log.csv", "user,item,time\nu,a,1\nu,b,2014-07-01\n", "line 3: the time '2014-07-01'"),
         ("log.csv", "user,item,time\nu,a,1.5\nu,b,nan\n", "line 3: the time 'nan'"),
         ("log.csv", "user,item,time\nu,a,1.5\nu,b,1_000\n", "line 3: the time '1_000'"),
@@ -174,7 +177,7 @@ def test_a_named_column_must_be_there(log):
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere.csv: does not exist; set data.path"):
+    with pytest.raises(UserError, match=r"nowhere.csv: does not exist; name a log file"):
         interactions.read(tmp_path / "nowhere.csv")
     with pytest.raises(
         UserError, match="is a folder; --mode=prepare makes a log of its Parquet files"
@@ -209,6 +212,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says):
     [
         ({"item": ["a", None]}, "row 2: column 'item' has no value"),
         ({"item": [1.0, float("nan")]}, "row 2: column 'item' has no value"),
+        ({"item": ["a", ""]}, "row 2: column 'item' has no value"),
         ({"time": [1.0, float("nan")]}, "row 2: column 'time' has no value"),
         ({"time": ["noon", "later"]}, "time column 'time' holds String"),
         ({"item": [["a"], ["b"]]}, "holds a list of items in a row; --mode=prepare makes a log"),

@@ -1,5 +1,6 @@
 """A prepared log is the log: the same users, ids, windows and digests, from any kind of source."""
 
+import gzip
 import itertools
 import json
 import shutil
@@ -202,6 +203,9 @@ def test_counts_that_do_not_fit_the_arrays_are_refused(prepared_folder):
     [
         ({"user": ["a", None], "item": [["x"], ["y"]]}, r"row 2: has no user"),
         ({"user": ["a", "b"], "item": [["x"], ["y", None]]}, r"row 2: has an item without"),
+        ({"user": ["a", "b"], "item": [["x"], ["y", ""]]}, r"row 2: has an item without"),
+        ({"user": [1.0, 2.0], "item": [[3.0], [float("nan")]]}, r"row 2: has an item without"),
+        ({"user": [1.0, float("nan")], "item": [["x"], ["y"]]}, r"row 2: has no user"),
         ({"user": ["a", "a"], "item": [["x"], ["y"]]}, r"user a has two rows"),
         ({"user": ["a", None], "item": ["x", "y"]}, r"row 2: has no user"),
         ({"user": [1.0, float("nan")], "item": ["x", "y"]}, r"row 2: has no user"),
@@ -228,6 +232,33 @@ def test_a_malformed_line_is_named(tmp_path):
     (tmp_path / "log.csv").write_text("user,item,time\na,x,1\nb,y,later\n")
     with pytest.raises(UserError, match=r"line 3: the time 'later' is not a number"):
         prepare(tmp_path / "log.csv", tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("log.csv", b"user,item\ru,a\ru,b\r"),  # ends of lines that nothing else has since 2001
+        ("log.csv.gz", gzip.compress(b"user,item\n" + b"u,a\n" * 9999, mtime=0)[:-20]),
+    ],
+)
+def test_the_file_that_cannot_be_read_is_named_and_not_the_folder_to_be_made(
+    tmp_path, name, content
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: cannot be read .* is it damaged\?"):
+        prepare(tmp_path / name, tmp_path / "made")
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_later_files_of_a_folder_may_have_more_columns_and_narrower_ids(tmp_path):
+    first = pl.DataFrame({"user": [1, 1, 2, 2], "item": [5, 6, 5, 6], "time": [1, 2, 3, 4]})
+    more = {"user": [3, 3], "item": [6, 5], "time": [5, 6], "rating": [1.0, 2.0]}
+    later = pl.DataFrame(more, schema_overrides={"user": pl.Int32})
+    (tmp_path / "log").mkdir()
+    first.write_parquet(tmp_path / "log" / "0.parquet")
+    later.write_parquet(tmp_path / "log" / "1.parquet")
+    made = prepare(tmp_path / "log", tmp_path / "made", min_item_count=0, min_user_count=1)
+    assert made.statistics["users"] == 3
 
 
 def test_an_interruption_at_any_stage_leaves_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """What a search of the catalogue finds, and in which order."""
 
+import numpy as np
 import pytest
 
 from bert4rec_jax.serving.titles import Titles
@@ -40,6 +41,12 @@ def titles():
 def test_search(titles, words, wanted):
     found = [list(TITLES)[index] for index in titles.search(words, limit=10)]
     assert found == wanted
+
+
+def test_the_frequent_come_first_also_where_they_stand_last_in_the_catalogue():
+    titles = Titles(Vocabulary(("a1", "a2", "a3")), {}, np.array([2, 0, 1]))
+    assert titles.search("", limit=2) == [2, 0]
+    assert titles.search("a", limit=3) == [2, 0, 1]
 
 
 def test_no_more_than_asked_for(titles):
