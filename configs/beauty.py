@@ -2,14 +2,11 @@
 
     python main.py --config=configs/beauty.py
 
-gave, at commit ee0d2e3 (--config.model.dropout=.45 --config.optimizer.weight_decay=.1, since then
-the default) in 59 to 67 minutes on one of 2 CPU cores, popularity_100 HR@10 .3151 and NDCG@10
-.2045, full HR@10 .0579 and NDCG@10 .0340, the mean of seeds 0, 1 and 2 (results/README.md has
-their spread and the learning curve). The paper: popularity_100 .3025 and .1862. Validation of seed
-0 was .0426 after 7,000 of 8,000 updates, .0429 at the end (with dropout .35 .0430, but less among
-100 negatives: .2297 to .2334). At commit 92e2c4f, from when on no step of an epoch is empty, seed 0
-gave .3151, .2042, .0570 and .0332, in 73 minutes. In all of these the first row of a step was never
-read left to right, and so fewer than .9 were; since f58d061 .9 are.
+gave, at commit f58d061 in 76 to 85 minutes on one of 2 CPU cores, other programs at work beside it,
+popularity_100 HR@10 .3151 and NDCG@10 .2046, full HR@10 .0582 and NDCG@10 .0340, the mean of seeds
+0, 1 and 2 (results/README.md has their spread and the learning curve). The paper: popularity_100
+.3025 and .1862. Validation of seed 0 was .0433 after 7,500 of 8,000 updates and no more at the end
+(with dropout .35 .0430, but less among 100 negatives: .2297 to .2334, commit ee0d2e3).
 
 With --config.data.train_on_valid=True, as the original trains, seeds 0 to 2, commit 7b02ac7, on an
 H100: .3486, .2297, .0671 and .0402.
