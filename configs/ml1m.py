@@ -32,8 +32,9 @@ _OWN = {
     # that and a dropout of .2 (results/).
     "sasrec": {"model.dropout": 0.1, "optimizer.learning_rate": 2e-3},
     "sasrec_bce": {"train.steps": 16_000, "train.eval_every": 800},
-    # Validation .1992, .1971 with a dropout of .1; before commit 92e2c4f .1986, and .1962, .1857, .1786, .1588 with a half, a
-    # quarter, an eighth, a sixteenth; with twice the rate not finite after 1,100 updates.
+    # Validation .1992, .1971 with a dropout of .1; before commit 92e2c4f .1986, and .1962, .1857,
+    # .1786, .1588 with a half, a quarter, an eighth, a sixteenth of the rate; with twice of it not
+    # finite after 1,100 updates.
     "gru4rec": {"train.batch_size": 32, "optimizer.learning_rate": 16e-3},
     # Validation .1782; .1765 with half, .1725 with an eighth of the rate.
     "caser": {"train.batch_size": 32, "optimizer.learning_rate": 8e-3},
