@@ -48,7 +48,7 @@ def train(
     if experiment is None:
         experiment = Experiment(config, known=catalogue.kept_vocabulary(workdir))
     _refuse_unlike(experiment)
-    _refuse_other_data(experiment, workdir)
+    refuse_other_data(experiment.identity.digest, workdir)
     narration.say_what_is_read(experiment)
     judge = experiment.judge
     with contextlib.ExitStack() as held:
@@ -162,7 +162,7 @@ def evaluate(
     """
     experiment = experiment_of(defaults, overrides, workdir)
     _refuse_unlike(experiment)
-    _refuse_other_data(experiment, workdir)
+    refuse_other_data(experiment.identity.digest, workdir)
     with contextlib.ExitStack() as held:
         # Only the holder writes: results of a checkpoint that a training has left behind meanwhile
         # must not take the place of its own.
@@ -201,14 +201,14 @@ def _refuse_unlike(experiment: Experiment) -> None:
     hosts.refuse_unequal(parts, "start all with the same settings, on the same data")
 
 
-def _refuse_other_data(experiment: Experiment, workdir: pathlib.Path) -> None:
-    """UserError where `workdir` has results of another log. Counts have no checkpoint to say so."""
+def refuse_other_data(digest: str, workdir: pathlib.Path) -> None:
+    """UserError where `workdir` has results of a log of another digest. Counts have no checkpoint
+    to say so."""
     try:
         saved = report.read_results(workdir)["dataset"]
     except UserError:  # none yet, or damaged, and to be written anew
         return
-    now = experiment.identity.digest
-    settings.check_same_data(now, saved.get("digest", now), workdir)
+    settings.check_same_data(digest, saved.get("digest", digest), workdir)
 
 
 def experiment_of(

@@ -68,8 +68,7 @@ def finished_of(
     """
     finished = [name for name in configs if modes.is_finished(configs[name], workdir / name)]
     if finished:
-        now = datasets.load(configs[finished[0]], NOTHING).identity.digest
+        digest = datasets.load(configs[finished[0]], NOTHING).identity.digest
         for name in finished:
-            saved = report.read_results(workdir / name)["dataset"].get("digest", now)
-            settings.check_same_data(now, saved, workdir / name)
+            modes.refuse_other_data(digest, workdir / name)
     return finished

@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from bert4rec_jax import allocator, cli, loading, modes, settings
+from bert4rec_jax import allocator, cli, loading, modes
 from bert4rec_jax.data.sequences import Cases, Sequences
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import report
@@ -41,17 +41,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the negatives")
     options = parser.parse_args()
     allocator.keep_freed_memory()
-    results = report.read_results(options.workdir)
-    harder = results["test"].get(HARDER, {})
+    harder = report.read_results(options.workdir)["test"].get(HARDER, {})
     if not harder.keys() >= SHOWN:
         raise UserError(
             f"{options.workdir}: results.json has no {HARDER} with cut-off 10; evaluate the run "
             "with it"
         )
     experiment = modes.experiment_of(default.get_config(), {}, options.workdir)
-    settings.check_same_data(
-        experiment.identity.digest, results["dataset"]["digest"], options.workdir
-    )
+    modes.refuse_other_data(experiment.identity.digest, options.workdir)
     ranks, barred = easier_ranks(
         loading.load(options.workdir), experiment.log, experiment.split.test, seed=options.seed
     )
