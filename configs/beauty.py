@@ -6,7 +6,7 @@ gave, at commit f58d061 in 76 to 85 minutes on one of 2 CPU cores, other program
 popularity_100 HR@10 .3151 and NDCG@10 .2046, full HR@10 .0582 and NDCG@10 .0340, the mean of seeds
 0, 1 and 2 (results/README.md has their spread and the learning curve). The paper: popularity_100
 .3025 and .1862. Validation of seed 0 was .0433 after 7,500 of 8,000 updates and no more at the end
-(with dropout .35 .0430, but less among 100 negatives: .2297 to .2334, commit ee0d2e3).
+(at ee0d2e3 .0429, and .2334 among 100 negatives; with dropout .35 .0430 and .2297).
 
 With --config.data.train_on_valid=True, as the original trains, seeds 0 to 2, commit 7b02ac7, on an
 H100: .3486, .2297, .0671 and .0402.
