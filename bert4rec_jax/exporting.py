@@ -136,10 +136,7 @@ def _write_program(function: Callable, trained: Trained, path: pathlib.Path) -> 
     (batch,) = jax_export.symbolic_shape("b")
     ids = jax.ShapeDtypeStruct((batch, _width(trained)), jnp.int32)
     exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(ids)
-    try:
-        path.write_bytes(exported.serialize())
-    except ImportError as error:  # jax does not ask for it itself
-        raise UserError("flatbuffers is not installed: pip install flatbuffers") from error
+    path.write_bytes(exported.serialize())
     return jax_export.deserialize(path.read_bytes()).call
 
 

@@ -1,7 +1,7 @@
-"""Losses as a sum and a weight, never a mean of means: cross-entropy over the whole catalogue, and
-all losses by name.
+"""Losses as weighted sums, never means: cross-entropy over the whole catalogue, and all losses by
+name.
 
-Under data parallelism devices hold different numbers of masked items; only sums can be added up.
+Under data parallelism devices hold different numbers of predicted items; only sums can be added up.
 """
 
 import functools
@@ -19,7 +19,7 @@ LEAST_POSITIONS = 128
 
 
 def pick_weighted(weights: jax.Array, *, budget: int) -> tuple[jax.Array, jax.Array]:
-    """Indices of the positions that count, gathered for the whole batch under one static budget.
+    """Indices of the positions that count, gathered under a static budget.
 
     Args:
         weights: float32 [P], zero where a position does not count.

@@ -53,7 +53,7 @@ def mask_counts(max_length: int, *, proportion: float, budget: int) -> np.ndarra
 
     Entry `l` is round(proportion * l), halves away from zero, at least one and at most `budget`
     (gen_data_fin.py, lines 431-432); entry 0 is 0. A table, so that host and device agree to the
-    last unit on how many masked positions a batch can hold.
+    last unit on how many masked positions a row can hold.
     """
     counts = [0] + [
         min(budget, max(1, math.floor(proportion * length + 0.5)))

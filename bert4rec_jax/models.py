@@ -45,6 +45,10 @@ def input_length(kind: Kind, max_length: int) -> int:
     return max_length - (not kind.cloze)
 
 
+# Fields of a module that are no settings: Flax's own, and the size of the catalogue.
+_NOT_SETTINGS = {"name", "parent", "items"}
+
+
 def build(settings: Mapping[str, Any], *, items: int) -> Any:
     """The module that `settings["name"]` names, with those of the settings that are its own.
 
@@ -60,4 +64,4 @@ def fields_of(name: str) -> set[str]:
     """The settings of `config.model` that the model of this name reads, if it is neural."""
     if name in COUNTED:
         return set()
-    return {field.name for field in dataclasses.fields(NEURAL[name].module)} - {"name", "parent"}
+    return {field.name for field in dataclasses.fields(NEURAL[name].module)} - _NOT_SETTINGS

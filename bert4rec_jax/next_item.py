@@ -17,7 +17,7 @@ from bert4rec_jax.masking import Row, Task
 def next_counts(max_length: int) -> np.ndarray:
     """How many items a history of each length asks for: int32 [max_length + 1], length - 1 each.
 
-    What `masking.mask_counts` is to the Cloze task: it bounds the predictions of a batch.
+    What `masking.mask_counts` is to the Cloze task: it bounds the predictions of a row.
     """
     return np.maximum(np.arange(max_length + 1, dtype=np.int32) - 1, 0)
 

@@ -6,6 +6,8 @@ import optax
 
 from bert4rec_jax.shards import global_norm
 
+SCHEDULES = ("linear", "cosine", "constant")
+
 
 def learning_rate_schedule(
     *, learning_rate: float, warmup_steps: int, steps: int, schedule: str = "linear"
@@ -15,7 +17,12 @@ def learning_rate_schedule(
     "linear" counts its decay from step 0, as the original does (optimization.py, 33-55): at the end
     of the warm-up the rate jumps to the line. "cosine" decays from the end of the warm-up;
     "constant" does not decay.
+
+    Raises:
+        ValueError: no such schedule.
     """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule {schedule!r} is unknown; there are {', '.join(SCHEDULES)}")
 
     def rate(step):
         step = jnp.asarray(step, jnp.float32)
@@ -24,7 +31,7 @@ def learning_rate_schedule(
         elif schedule == "cosine":
             done = jnp.clip((step - warmup_steps) / max(1, steps - warmup_steps), 0.0, 1.0)
             decayed = learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-        else:
+        else:  # constant
             decayed = jnp.full_like(step, learning_rate)
         return jnp.where(step < warmup_steps, learning_rate * step / max(1, warmup_steps), decayed)
 

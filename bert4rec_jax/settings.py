@@ -11,6 +11,7 @@ from bert4rec_jax.gru4rec import CELLS
 from bert4rec_jax.initializers import BY_NAME
 from bert4rec_jax.losses import LOSSES
 from bert4rec_jax.models import COUNTED, NAMES, fields_of
+from bert4rec_jax.optimizer import SCHEDULES
 
 # Whole numbers are int32 wherever a program is compiled for them, and no infinity is a setting.
 _LIMIT = 2**31
@@ -77,10 +78,7 @@ _RULES = {
     "masking.left_to_right_rate": (_rate, "in [0, 1)"),
     "masking.stride": (_positive, "positive"),
     "optimizer.learning_rate": (_positive, "positive"),
-    "optimizer.schedule": (
-        ("linear", "cosine", "constant").__contains__,
-        "linear, cosine or constant",
-    ),
+    "optimizer.schedule": (SCHEDULES.__contains__, f"one of {', '.join(SCHEDULES)}"),
     "optimizer.warmup_steps": (_not_negative, "not negative"),
     "optimizer.weight_decay": (_not_negative, "not negative"),
     "optimizer.clip_norm": (_positive, "positive"),

@@ -1,6 +1,7 @@
 """What the rows of a step are asked, by the settings of a run, and the loss of the answers."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -68,12 +69,7 @@ def cloze(
 
 def loss(train: Mapping[str, Any], *, items: int) -> Callable:
     """The loss that the section `train` names, over a catalogue of so many items."""
-    needed = {
-        "softmax": (),
-        "bce": ("items",),
-        "sampled_softmax": ("items", "negatives"),
-        "gbce": ("items", "negatives", "calibration"),
-    }
     has = {"items": items, "negatives": train["negatives"], "calibration": train["calibration"]}
-    name = train["loss"]
-    return functools.partial(losses.LOSSES[name], **{key: has[key] for key in needed[name]})
+    named = losses.LOSSES[train["loss"]]
+    wanted = inspect.signature(named).parameters
+    return functools.partial(named, **{name: x for name, x in has.items() if name in wanted})

@@ -4,9 +4,10 @@ import signal
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 
-from bert4rec_jax.files import InUseError, only_writer, replacing
+from bert4rec_jax.files import InUseError, only_writer, replacing, writing
 
 HOLD = """
 import pathlib, sys, time
@@ -49,3 +50,16 @@ def test_one_process_holds_a_folder_until_it_is_killed(tmp_path):
     with only_writer(tmp_path, files=("a.json",)):
         assert not (tmp_path / ".a.json.7.part").exists()
         assert (tmp_path / ".mine.7.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "read"),
+    [("csv", pl.read_csv), ("jsonl", pl.read_ndjson), ("parquet", pl.read_parquet)],
+)
+def test_frames_written_one_by_one_are_one_file(tmp_path, suffix, read):
+    frames = [pl.DataFrame({"user": [f"u{i}", 'v"x,y'], "rank": [i, 1]}) for i in range(12)]
+    with writing(tmp_path / f"out.{suffix}") as write:
+        for frame in frames:
+            write(frame)
+    assert read(tmp_path / f"out.{suffix}").equals(pl.concat(frames))
+    assert [path.name for path in tmp_path.iterdir()] == [f"out.{suffix}"]

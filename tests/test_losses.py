@@ -57,6 +57,21 @@ def test_large_scores_do_not_overflow():
     assert np.isfinite(gradient).all()
 
 
+def test_scores_are_float32_of_bfloat16_too():
+    """Value and gradients are those of the rounded inputs in float32, the latter rounded."""
+    hidden, table, bias, labels, weights = problem()
+    halves = hidden.astype(jnp.bfloat16), table.astype(jnp.bfloat16)
+    grad = jax.jit(jax.value_and_grad(softmax_cross_entropy, (0, 1)))
+    value, gradients = grad(*halves, bias, labels, weights)
+    rounded = (half.astype(jnp.float32) for half in halves)
+    expected, expected_gradients = grad(*rounded, bias, labels, weights)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_allclose(found.astype(np.float32), wanted, rtol=2e-2, atol=2e-2)
+
+
 def test_nothing_to_predict_is_zero_loss_and_zero_gradient():
     hidden, table, bias, labels, _ = problem()
     value, gradients = jax.value_and_grad(softmax_cross_entropy, (0, 1, 2))(

@@ -75,3 +75,8 @@ def test_cosine_and_constant_schedules_by_hand():
         learning_rate=2.0, warmup_steps=10, steps=110, schedule="constant"
     )
     np.testing.assert_allclose([constant(s) for s in (5, 10, 110)], [1, 2, 2])
+
+
+def test_another_schedule_is_refused():
+    with pytest.raises(ValueError, match="schedule 'step' is unknown"):
+        learning_rate_schedule(learning_rate=1.0, warmup_steps=1, steps=2, schedule="step")

@@ -1,10 +1,13 @@
 """Settings that make no sense are refused by name."""
 
+import dataclasses
+
 import pytest
 
 from bert4rec_jax import settings
 from bert4rec_jax.errors import UserError
-from bert4rec_jax.models import NAMES
+from bert4rec_jax.models import NAMES, fields_of
+from bert4rec_jax.training.loop import LoopOptions
 from configs import baselines, beauty, custom, default, ml1m, ml20m, steam, synthetic
 
 
@@ -75,7 +78,7 @@ def test_a_model_without_settings_is_refused_with_those_that_have():
         ("model.without", "norm", r"'norm' must be empty or one of positions, feed_forward, layer"),
         ("model.dtype", "float16", r"float32 or bfloat16"),
         ("masking.proportion", 0.0, r"masking\.proportion 0\.0 must be in \(0, 1\]"),
-        ("optimizer.schedule", "step", r"linear, cosine or constant"),
+        ("optimizer.schedule", "step", r"linear, cosine, constant"),
         ("train.steps", -1, r"train\.steps -1 must be positive"),
         ("train.select_by", "full/NDCG@7", r"not PROTOCOL/METRIC"),
         ("train.select_by", "NDCG@10", r"not PROTOCOL/METRIC"),
@@ -138,3 +141,12 @@ def test_another_model_or_other_data_are_refused(tmp_path):
         settings.check_same_run(meta(**{"model.hidden": 32}), meta(), tmp_path)
     with pytest.raises(UserError, match="data digest eeee"):
         settings.check_same_run(meta(), meta() | {"data": "e" * 64}, tmp_path)
+
+
+def test_every_setting_of_the_models_and_of_training_is_read():
+    """Parts of these sections are picked by name: nothing would refuse one that nobody reads."""
+    config = default.get_config()
+    assert set(config.model) == {"name", "smoothing"}.union(*map(fields_of, NAMES))
+    loop = {field.name for field in dataclasses.fields(LoopOptions)}
+    batches_and_loss = {"batch_size", "packed", "loss", "negatives", "calibration"}
+    assert set(config.train) == loop | batches_and_loss

@@ -44,7 +44,7 @@ def average_attention(
         `last` inputs.
     """
     rows = np.flatnonzero(length >= last)
-    total, summed_over = None, _compiled(model, last, map_over_devices)
+    total, summed_over = None, map_over_devices(functools.partial(_summed, model, last))
     for start in range(0, len(rows), _BATCH_SIZE):
         # Always the same shape: the last batch repeats its last row, with weight 0.
         place = np.arange(start, start + _BATCH_SIZE)
@@ -108,11 +108,6 @@ def attention_of_last(blocks: Mapping[str, Any], length: jax.Array) -> jax.Array
             probabilities = jnp.take_along_axis(probabilities, last, axis=2)
         rows.append(probabilities[:, :, 0].astype(jnp.float32).mean(axis=1))
     return jnp.stack(rows).mean(axis=0) if rows else None
-
-
-@functools.cache
-def _compiled(model, last, map_over_devices):
-    return map_over_devices(functools.partial(_summed, model, last))
 
 
 def _summed(model, last, params, batch):

@@ -47,10 +47,10 @@ _style = matplotlib.rc_context(
 
 @_style
 def training_loss(steps: Sequence[int], losses: Sequence[float]) -> bytes:
-    """Mean loss per masked item, in nats, against steps."""
+    """Mean loss per predicted item, in nats, against steps."""
     figure, axes = _figure()
     axes.plot(steps, losses, color=_BLUE)
-    axes.set(xlabel="steps", ylabel="loss, nats per masked item")
+    axes.set(xlabel="steps", ylabel="loss, nats per predicted item")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(axis="y")
     return _png(figure)

@@ -99,7 +99,7 @@ def make_train_step(
     Returns:
         step(state, log, starts, lengths) -> (state, metrics): `log`, `starts` and `lengths` as
         `make_rows` takes them (of this device's rows); `metrics` holds the sums over all
-        devices "loss", "weight" (masked items) and "examples" (windows), "grad_norm" before
+        devices "loss", "weight" (predicted items) and "examples" (windows), "grad_norm" before
         clipping, and "skipped", int32: 1 where the loss or the gradient is not finite, so that
         parameters and optimiser state are left as they were.
     """

@@ -23,7 +23,6 @@ def python_of(page: pathlib.Path) -> str:
 
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
-    pytest.importorskip("flatbuffers")
     folder = tmp_path_factory.mktemp("export") / "ml1m-exported"  # as docs/export.md calls it
     exporting.export(trained[0], folder)
     return folder

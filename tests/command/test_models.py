@@ -41,7 +41,6 @@ def test_every_model_is_trained_and_evaluated(another, capsys):
 
 
 def test_every_model_with_parameters_exports_what_it_scores_live(another, tmp_path):
-    pytest.importorskip("flatbuffers")
     model, workdir, _ = another
     folder = tmp_path / "exported"
     if model == "markov":

@@ -2,13 +2,10 @@
 
 import json
 
-import pytest
-
 from tests.command.program import TINY, losses, run
 
 
 def test_training_on_the_prepared_log_is_training_on_the_log(trained, log, cache, tmp_path):
-    pytest.importorskip("grain")
     folder = tmp_path / "prepared"
     options = (*TINY, "--mode=prepare", f"--config.data.path={log}", f"--output={folder}")
     done = run(cache, *options)

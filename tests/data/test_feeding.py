@@ -5,8 +5,6 @@ import pytest
 
 from bert4rec_jax.data.feeding import BATCHES_AHEAD, Feed
 
-pytest.importorskip("grain")
-
 
 def test_steps_come_in_any_order_and_none_beyond_the_last_is_read():
     asked = []

@@ -45,12 +45,13 @@ def run(
     budgets=None,
     loss=LOSSES["softmax"],
     split: int = 1,
+    encoder=Encoder,
 ):
     """(state, sums of each step, programs compiled), from the same seeds.
 
     `devices` share a batch, and for each of those `split` the item table.
     """
-    model = Encoder(
+    model = encoder(
         items=ITEMS, max_length=LENGTH, hidden=8, dropout=dropout, attention_dropout=dropout
     )
     optimizer = make_optimizer(
@@ -182,7 +183,7 @@ def test_an_update_is_left_out_whole_where_one_device_has_no_finite_gradient():
     assert run(4)[1][0]["skipped"] == 0
 
 
-def test_dropout_differs_between_devices():
+def test_a_loss_draws_its_own_on_each_device():
     """With one key for all, the draws of four would sum to four times the first one's."""
 
     def loss(key, hidden, *_):
@@ -190,6 +191,27 @@ def test_dropout_differs_between_devices():
 
     (first,), (all_four,) = (run(devices, steps=1, loss=loss)[1] for devices in (1, 4))
     assert abs(all_four["loss"] - 4 * first["loss"]) > 0.1
+
+
+class Draws(Encoder):
+    """Says in place of every hidden state what its dropout key draws first."""
+
+    def __call__(self, ids, *inputs, train=False, asked=None, **options):
+        hidden = super().__call__(ids, *inputs, train=train, asked=asked, **options)
+        return 0 * hidden + (jax.random.uniform(self.make_rng("dropout")) if train else 0)
+
+    def transform(self, hidden):
+        return hidden
+
+
+def test_dropout_differs_between_devices_and_steps():
+    def loss(key, hidden, *_):
+        return hidden.reshape(-1)[0]
+
+    one, four = (run(devices, steps=2, loss=loss, encoder=Draws)[1] for devices in (1, 4))
+    assert 0 < one[0]["loss"] < 1
+    assert abs(one[0]["loss"] - one[1]["loss"]) > 0.01
+    assert abs(four[0]["loss"] - 4 * one[0]["loss"]) > 0.1
 
 
 def test_training_learns():
