@@ -117,7 +117,7 @@ def finetune(values, workdir, started):
         default.get_config(),
         cli.settings_of(values["config"]),
         origin,
-        workdir if values.workdir else origin.with_name(f"{origin.name}-finetuned"),
+        workdir if values.workdir else origin.parent / f"{origin.name}-finetuned",
         retire=values.retire,
         started=started,
     )

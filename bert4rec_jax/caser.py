@@ -74,7 +74,7 @@ class Caser(nn.Module):
         positions, which start at 0; `segments` is not read.
         """
         del segments
-        x = shards.take_rows(self.item_embedding.astype(self.dtype), ids - 1)
+        x = shards.take_rows(self.item_embedding, ids - 1).astype(self.dtype)  # as in encoder.py
         windows = last_items(x, positions, self.window)
         if asked is not None:
             windows = jnp.take_along_axis(windows, asked[:, :, None, None], axis=1)

@@ -104,15 +104,15 @@ class Encoder(nn.Module):
         (`mixture.py`); None: none.
         """
         # PAD has no row: what stands at padding is never attended to and never predicted.
-        table = self.item_embedding.astype(self.dtype)
-        x = shards.take_rows(table, ids - 1)  # [B, N, d]
+        # Rounded to `dtype` once taken, so that the gradients of a frequent row add up in float32.
+        x = shards.take_rows(self.item_embedding, ids - 1).astype(self.dtype)  # [B, N, d]
         is_mask = ids == self.items + 1
         x = jnp.where(is_mask[..., None], self.mask_embedding.astype(self.dtype), x)
         if self.neighbours:
             weights = self.neighbour_weights.astype(self.dtype)
             x = add_neighbours(x, segments, weights, causal)
         if self.without != "positions":
-            x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
+            x = x + jnp.take(self.position_embedding, positions, axis=0).astype(self.dtype)
         # From here on all tokens are rows of one matrix: XLA's CPU backend multiplies matrices
         # faster than it contracts over batch and position (benchmarks/feed_forward.py).
         x = x.reshape(-1, self.hidden)  # [B * N, d]

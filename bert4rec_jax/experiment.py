@@ -78,7 +78,8 @@ class Experiment:
             self.data.offsets,
             self.data.train_ends,
             max_length=self.config.model.max_length,
-            stride=self.config.masking.stride,
+            # Windows further apart than they are long would leave items out.
+            stride=min(self.config.masking.stride, self.config.model.max_length),
         )
         return Batches(
             starts=starts,

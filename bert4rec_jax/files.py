@@ -45,6 +45,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
     What a killed process left unfinished of the same folder is removed.
     """
+    folder = folder.absolute()  # "." has no name
     for part in folder.parent.glob(f".{folder.name}.*.part"):
         number = part.suffixes[-2][1:]
         if number.isdigit() and not _is_running(int(number)):

@@ -68,7 +68,9 @@ def finetune(
         before = catalogue.read_catalogue(workdir / "items.parquet")
     retired = _retired(experiment.log.vocab, before.retired, retire)
     if not _stands_somewhere(workdir, metric=config.train.select_by):
-        _begin(experiment, origin, workdir, retired, vocab=vocab)
+        # Which of its checkpoints is the best one is a matter of what that run selected by.
+        metric = modes.saved_config(defaults, origin).train.select_by
+        _begin(experiment, origin, workdir, retired, vocab=vocab, metric_before=metric)
     return modes.train(config, workdir, started=started, experiment=experiment, retired=retired)
 
 
@@ -123,13 +125,14 @@ def _begin(
     retired: np.ndarray,
     *,
     vocab: Vocabulary,
+    metric_before: str,
 ) -> None:
     """Make `workdir` a run that stands at step 0, grown from `vocab`, the first of its catalogue.
 
     The checkpoint comes last: killed before, the same command does the same again.
     """
     metric = experiment.config.train.select_by
-    with Checkpoints(origin / "checkpoints", metric=metric, read_only=True) as source:
+    with Checkpoints(origin / "checkpoints", metric=metric_before, read_only=True) as source:
         meta, items = source.latest_meta()[1], len(vocab)
         catalogue.refuse_other(origin, vocab, meta["vocabulary"])
         step, params = source.restore_best(
@@ -141,21 +144,21 @@ def _begin(
         f"{origin} at step {step}: {items:,} items, {len(retired) - items:,} new ones, "
         f"{retired.sum():,} retired; {metric} {metrics[metric]:.4f} on the later log's validation"
     )
+    whence = {
+        "from": str(origin),
+        "step": step,
+        "vocabulary": meta["vocabulary"],
+        "items": items,
+        "items_added": len(retired) - items,
+    }
+    standing = dataclasses.asdict(Standing(best=metrics[metric]))
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        outputs.write_catalogue(experiment, workdir, retired)
-        whence = {
-            "from": str(origin),
-            "step": step,
-            "vocabulary": meta["vocabulary"],
-            "items": items,
-            "items_added": len(retired) - items,
-        }
-        with replacing(workdir / catalogue.ORIGIN) as unfinished:
-            unfinished.write_text(json.dumps(whence, indent=2) + "\n", encoding="utf-8")
-        checkpoints = Checkpoints(workdir / "checkpoints", metric=metric)
+        with outputs.holding(workdir):
+            outputs.write_catalogue(experiment, workdir, retired)
+            with replacing(workdir / catalogue.ORIGIN) as unfinished:
+                unfinished.write_text(json.dumps(whence, indent=2) + "\n", encoding="utf-8")
+            with Checkpoints(workdir / "checkpoints", metric=metric) as checkpoints:
+                checkpoints.save(state, experiment.meta() | {"standing": standing}, metrics)
     except OSError as error:
         raise UserError(f"{workdir}: {error.strerror}; choose another --workdir") from error
-    standing = dataclasses.asdict(Standing(best=metrics[metric]))
-    with checkpoints:
-        checkpoints.save(state, experiment.meta() | {"standing": standing}, metrics)

@@ -71,8 +71,8 @@ class GRU4Rec(nn.Module):
             return dropout(self.make_rng("dropout"), y, self.dropout) if train else y
 
         del segments
-        table = self.item_embedding.astype(self.dtype)
-        x = shards.take_rows(table, ids.T - 1)  # [N, B, d]: time first, as scan has it
+        # [N, B, d]: time first, as scan has it; rounded once taken, as in encoder.py.
+        x = shards.take_rows(self.item_embedding, ids.T - 1).astype(self.dtype)
         for recurrent in self.recurrent:
             x = recurrent(drop(x), positions.T == 0)
         x = jnp.swapaxes(drop(x), 0, 1)  # [B, N, d]

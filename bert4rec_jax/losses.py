@@ -141,9 +141,9 @@ def _cross_entropy_backward(residuals, g):
 _cross_entropy_sum.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def _softmax(key, *arguments):
+def _softmax(key, hidden, table, *arguments):
     del key  # nothing is drawn
-    return softmax_cross_entropy(*arguments)
+    return softmax_cross_entropy(hidden, table.astype(hidden.dtype), *arguments)
 
 
 # What `--config.train.loss` may be: (key, hidden, table, bias, labels, weights) -> sum. Those with

@@ -162,6 +162,8 @@ def evaluate(
     """
     experiment = experiment_of(defaults, overrides, workdir)
     _refuse_unlike(experiment)
+    saved = saved_config(defaults, workdir).to_dict()
+    settings.check_same_config(experiment.config.to_dict(), saved, workdir)
     refuse_other_data(experiment.identity.digest, workdir)
     with contextlib.ExitStack() as held:
         # Only the holder writes: results of a checkpoint that a training has left behind meanwhile

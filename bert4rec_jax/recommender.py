@@ -91,24 +91,21 @@ class Recommender:
         )
 
     @classmethod
-    def load(
-        cls, workdir: str | pathlib.Path, *, batch_size: int = 128, item_shards: int = 1
-    ) -> "Recommender":
+    def load(cls, workdir: str | pathlib.Path, *, item_shards: int = 1) -> "Recommender":
         """The best checkpoint of a run; the log that it was trained on is not needed.
 
         Args:
-            batch_size: users at once.
             item_shards: devices that share the item table, whatever number trained it.
 
         Raises:
             UserError: `workdir` holds no finished validation of a model that is trained.
         """
-        return cls.of(loading.load(workdir, item_shards=item_shards), batch_size=batch_size)
+        return cls.of(loading.load(workdir, item_shards=item_shards))
 
     @classmethod
-    def of(cls, trained: loading.Trained, *, batch_size: int = 128) -> "Recommender":
+    def of(cls, trained: loading.Trained) -> "Recommender":
         shared = ("max_length", "retired", "step", "item_shards", "map_over_devices")
-        options = {name: getattr(trained, name) for name in shared} | {"batch_size": batch_size}
+        options = {name: getattr(trained, name) for name in shared}
         return cls(trained.scorer, trained.params, trained.vocab, trained.counts, **options)
 
     @classmethod
@@ -269,6 +266,8 @@ class Recommender:
 
     def barred(self, allow: Iterable[str] | None, deny: Iterable[str]) -> np.ndarray:
         """bool [n]: what an allow list (None: all) and a deny list leave out, and the retired."""
+        if isinstance(allow, str) or isinstance(deny, str):
+            raise UserError("allow and deny are lists of items, not one string")
         left_out = np.full(len(self.vocab) + 1, allow is not None)
         if allow is not None:
             left_out[self.vocab.encode(allow)] = False

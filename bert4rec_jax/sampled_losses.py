@@ -34,7 +34,8 @@ def binary_cross_entropy(
 
     Args:
         key: of the negatives.
-        hidden: [M, d]; table: [n, d], n >= 2, row i is item id i + 1; bias: [n].
+        hidden: [M, d]; table: [n, d], n >= 2, row i is item id i + 1, float32 even if
+            `hidden` is not; bias: [n].
         labels: int32 [M], ids 1..n (anything where the weight is 0).
         weights: float32 [M].
         items: n, where `table` is one shard of several; None: its rows.
@@ -104,15 +105,20 @@ def sampled_softmax(
     """
     label = jnp.maximum(labels - 1, 0)
     drawn, log_q = draw_by_rank(key, items=len(table) if items is None else items, count=negatives)
-    label_vector, label_bias = shards.take_rows(table, label), shards.take_rows(bias, label)
+    label_vector, label_bias = _rounded_rows(table, label, hidden), shards.take_rows(bias, label)
     label_score = jnp.einsum("md,md->m", hidden, label_vector, preferred_element_type=jnp.float32)
     label_score += label_bias.astype(jnp.float32)
-    vectors, biases = shards.take_rows(table, drawn), shards.take_rows(bias, drawn)
+    vectors, biases = _rounded_rows(table, drawn, hidden), shards.take_rows(bias, drawn)
     scores = jnp.dot(hidden, vectors.T, preferred_element_type=jnp.float32)  # [M, K]
     scores += (biases.astype(jnp.float32) - log_q - math.log(negatives))[None, :]
     scores = jnp.where(drawn[None, :] == label[:, None], -jnp.inf, scores)
     log_z = jax.nn.logsumexp(jnp.concatenate([label_score[:, None], scores], axis=1), axis=1)
     return jnp.sum(weights * (log_z - label_score))
+
+
+def _rounded_rows(table, rows, hidden):
+    """In the dtype of `hidden`, rounded once taken: a row's gradients add up in the table's own."""
+    return shards.take_rows(table, rows).astype(hidden.dtype)
 
 
 def draw_by_rank(key: jax.Array, *, items: int, count: int) -> tuple[jax.Array, jax.Array]:
@@ -151,7 +157,7 @@ def _binary_sum(key, hidden, table, bias, labels, weights, *, items, negatives, 
         h, label, rows = position
 
         def scores_here(rows):
-            dots = jnp.dot(table[rows], h, preferred_element_type=jnp.float32)
+            dots = jnp.dot(table[rows].astype(h.dtype), h, preferred_element_type=jnp.float32)
             return dots + bias[rows].astype(jnp.float32)
 
         def scores(rows):

@@ -80,9 +80,9 @@ class SASRec(nn.Module):
         With `train`, dropout draws from the "dropout" key. With `asked`, int32 [B, S], only those
         positions' vectors are computed: [B, S, d].
         """
-        x = shards.take_rows(self.item_embedding.astype(self.dtype), ids - 1)
+        x = shards.take_rows(self.item_embedding, ids - 1).astype(self.dtype)  # as in encoder.py
         x = x * self.hidden**0.5
-        x = x + jnp.take(self.position_embedding.astype(self.dtype), positions, axis=0)
+        x = x + jnp.take(self.position_embedding, positions, axis=0).astype(self.dtype)
         x = x.reshape(-1, self.hidden)  # [B * N, d], as in encoder.py
         if train:
             x = dropout(self.make_rng("dropout"), x, self.dropout)

@@ -62,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
     # bert4rec: share of rows, to a thousandth, that are read left to right and also ask for every
     # next item (mixture.py); 0: the paper's
     config.masking.left_to_right_rate = 0.0
-    config.masking.stride = 100  # items between windows of a long history (run_ml-1m.sh: N / 2)
+    config.masking.stride = 100  # items between windows, at most N (run_ml-1m.sh: N / 2)
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 1e-4  # peak (section 4.3)

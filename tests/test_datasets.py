@@ -12,7 +12,8 @@ from bert4rec_jax.data.preparation import prepare
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation.inputs import SeenItems
 from bert4rec_jax.evaluation.negatives import draw_negatives
-from configs import custom
+from bert4rec_jax.experiment import Experiment
+from configs import custom, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,23 @@ def test_a_signal_ends_the_preparation_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
     line = f"{number.name}: stopped before the end; unfinished output is removed\n"
     assert capsys.readouterr().err == line
+
+
+def test_a_stride_beyond_the_length_of_a_window_leaves_no_item_out():
+    config = synthetic.get_config()
+    config.model.max_length, config.masking.stride = 4, 100
+    experiment = Experiment(config)
+    batches = experiment.batches
+    trained = {
+        start + place
+        for start, length in zip(batches.starts.tolist(), batches.lengths.tolist(), strict=True)
+        for place in range(length)
+    }
+    data = experiment.data
+    expected = {
+        place
+        for offset, end in zip(data.offsets.tolist(), data.train_ends.tolist(), strict=False)
+        for place in range(offset, offset + end)
+    }
+    assert trained == expected
+    assert any(end > 4 for end in data.train_ends)

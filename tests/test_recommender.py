@@ -58,6 +58,12 @@ def test_unknown_items_are_skipped_and_nothing_known_gets_the_popular(model):
     assert [scored.score for scored in found[1]] == [9, 8]
 
 
+def test_an_item_in_place_of_a_list_of_items_is_refused(model):
+    for lists in ({"deny": "ab"}, {"allow": "ab"}):
+        with pytest.raises(UserError, match="not one string"):
+            model.recommend([["b"]], k=3, **lists)
+
+
 def test_allow_and_deny(model):
     assert names(model.recommend([["b"], []], k=3, allow=["a", "e", "zz"])) == ["ea", "ae"]
     assert names(model.recommend([["b"], []], k=3, deny=["d", "a"])) == ["ce", "cbe"]

@@ -214,9 +214,8 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
         table, bias = scorer.item_table(params)
 
         def score_here(rows):
-            vectors = table[rows]  # [B, candidates, d]
-            dots = jnp.einsum("bd,bcd->bc", batch["query"], vectors, precision="highest")
-            return dots + bias[rows]
+            # No matrix product, which rounds equal items' scores unlike by where they stand.
+            return jnp.sum(batch["query"][:, None, :] * table[rows], axis=-1) + bias[rows]
 
         size = len(table)
         nan = jnp.zeros(len(target), bool)
@@ -224,17 +223,20 @@ def rank_batch(scorer: Scorer, params: Any, batch: dict) -> dict[str, jax.Array]
     def score(items):
         return shards.at_rows(score_here, items - 1, size)
 
-    true = score(target)
-    nan |= jnp.isnan(true).any(axis=1)
+    protocols = batch["negatives"]
+    # The true items and all negatives at once, so that those of equal items are equal.
+    scored = score(jnp.concatenate([target, *protocols.values()], axis=1))
+    nan |= jnp.isnan(scored).any(axis=1)
+    true, *sampled = jnp.split(
+        scored, np.cumsum([1, *(x.shape[1] for x in protocols.values())])[:-1], axis=1
+    )
     ranks = {}
     if "seen" in batch:
         others = mesh.sum_over_shards((scores >= true).sum(axis=1)) - 1
         seen = (batch["seen"] != PAD) & (batch["seen"] != target) & (score(batch["seen"]) >= true)
         ranks = {"full": others - seen.sum(axis=1), "full_with_history": others}
-    for protocol, items in batch["negatives"].items():
-        sampled = score(items)
-        ranks[protocol] = (sampled >= true).sum(axis=1)
-        nan |= jnp.isnan(sampled).any(axis=1)
+    for protocol, scores_of_negatives in zip(protocols, sampled, strict=True):
+        ranks[protocol] = (scores_of_negatives >= true).sum(axis=1)
     return {name: rank.astype(jnp.int32) for name, rank in ranks.items()} | {"nan": nan}
 
 

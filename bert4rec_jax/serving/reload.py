@@ -30,10 +30,10 @@ class Reloader:
 
     def look(self, engine: Engine, telemetry: Telemetry) -> None:
         """Swap the engine's parameters if there are better ones."""
-        listed = self._listing()
-        if listed == self._listed:
-            return
         try:
+            listed = self._listing()
+            if listed == self._listed:
+                return
             fresh = Recommender.load(self._workdir)
             self._listed = listed
             if fresh.step == engine.step and (fresh.retired == engine.serving.retired).all():

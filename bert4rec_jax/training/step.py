@@ -53,7 +53,7 @@ def objective_sums(params, rows, task, *, model, loss, budgets, key):
     table, bias = bound(method="item_table")
     hidden = bound(hidden, method="transform")
     with jax.named_scope("loss"):
-        loss_sum = loss(loss_key, hidden, table.astype(hidden.dtype), bias, labels, weights)
+        loss_sum = loss(loss_key, hidden, table, bias, labels, weights)
     return loss_sum, jnp.sum(weights)
 
 

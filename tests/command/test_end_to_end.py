@@ -107,8 +107,9 @@ def test_another_model_in_the_same_workdir_is_refused(trained, log, cache):
     assert done.returncode == 2
     assert "model.hidden 8, and now it is 16" in done.stderr
     assert sorted(p.name for p in workdir.rglob("*")) == before
-    counted = run(cache, *arguments, "--config.model.name=popularity")
-    assert counted.returncode == 2
+    for mode in ("train", "evaluate"):
+        counted = run(cache, *arguments, f"--mode={mode}", "--config.model.name=popularity")
+        assert counted.returncode == 2
     assert sorted(p.name for p in workdir.rglob("*")) == before
 
 

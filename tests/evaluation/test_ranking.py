@@ -2,6 +2,8 @@
 
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from bert4rec_jax import mesh
 from bert4rec_jax.data.sequences import Cases
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.evaluation import inputs, scorers
-from bert4rec_jax.evaluation.ranking import PROTOCOLS
+from bert4rec_jax.evaluation.ranking import PROTOCOLS, rank_batch
 from tests import ranking_reference as reference
 from tests.ranking_cases import (
     ROWS,
@@ -102,6 +104,25 @@ def test_a_scorer_that_cannot_tell_items_apart_gets_the_worst_rank(value):
         "full": [7, 6],
         "full_with_history": [8, 8],
     }
+
+
+def test_equal_items_score_alike_where_they_stand_among_the_negatives():
+    """Items of one embedding, which random queries multiply to what is not exact."""
+    rng = np.random.default_rng(0)
+    table = np.tile(rng.normal(size=64).astype(np.float32), (300, 1))
+    scorer = scorers.Scorer(None, lambda table: (table, jnp.zeros(300)), False)
+    negatives = {
+        name: np.stack([rng.permutation(300)[:count] + 1 for _ in range(32)]).astype(np.int32)
+        for name, count in (("popularity_100", 100), ("uniform_100", 7))
+    }
+    batch = {
+        "query": rng.normal(size=(32, 64)).astype(np.float32),
+        "target": rng.integers(1, 301, 32).astype(np.int32),
+        "negatives": negatives,
+    }
+    ranks = jax.jit(functools.partial(rank_batch, scorer))(table, batch)
+    np.testing.assert_array_equal(ranks["popularity_100"], 100)
+    np.testing.assert_array_equal(ranks["uniform_100"], 7)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -94,3 +94,17 @@ def test_one_that_vanishes_while_it_is_read_is_tried_again(story):
     best[0] = 12
     assert look() == 12
     assert said == ["still serving checkpoint 6: gone", "serving checkpoint 12"]
+
+
+def test_a_folder_that_cannot_be_listed_is_said_and_looked_at_again(story, monkeypatch):
+    look, best, _, said = story
+    with monkeypatch.context() as patch:
+
+        def fail(self):
+            raise PermissionError("denied")
+
+        patch.setattr(Reloader, "_listing", fail)
+        assert look() == 6
+    best[0] = 12
+    assert look("12") == 12
+    assert said == ["still serving checkpoint 6: denied", "serving checkpoint 12"]
