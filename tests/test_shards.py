@@ -174,7 +174,7 @@ def test_a_recommender_shares_its_table():
         map_over_devices=functools.partial(over, mesh.make_mesh(1, 4), in_axes=(axes, None)),
         **options,
     )
-    for wanted in ({}, {"allow": "abfg"}, {"deny": "gc", "with_seen": True}):
+    for wanted in ({}, {"allow": ["a", "b", "f", "g"]}, {"deny": ["g", "c"], "with_seen": True}):
         found, expected = (
             r.recommend([["a", "b"], ["g"], []], k=7, **wanted) for r in (split, one)
         )
