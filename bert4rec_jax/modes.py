@@ -162,8 +162,6 @@ def evaluate(
     """
     experiment = experiment_of(defaults, overrides, workdir)
     _refuse_unlike(experiment)
-    saved = saved_config(defaults, workdir).to_dict()
-    settings.check_same_config(experiment.config.to_dict(), saved, workdir)
     refuse_other_data(experiment.identity.digest, workdir)
     with contextlib.ExitStack() as held:
         # Only the holder writes: results of a checkpoint that a training has left behind meanwhile
@@ -175,7 +173,9 @@ def evaluate(
             why_not = "in use by another process"
         except OSError as error:
             why_not = f"read-only ({error.strerror})"
-        if experiment.is_counted:
+        if experiment.is_counted:  # no checkpoint says what the run is
+            saved = saved_config(defaults, workdir).to_dict()
+            settings.check_same_config(experiment.config.to_dict(), saved, workdir)
             outputs.report_run(
                 experiment, experiment.counted[1], _COUNTED, workdir, why_not=why_not
             )
