@@ -60,11 +60,18 @@ def generalised_binary_cross_entropy(
 ) -> jax.Array:
     """gBCE of gSASRec (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192), float32 scalar.
 
-    The weighted sum over positions of -(log sigmoid(s)^beta + sum_k log(1 - sigmoid(s'_k))) /
-    (K + 1), with K negatives of each position's own, uniform over the catalogue without the label
-    and with replacement. Of all the items that could be negatives a share of alpha = K / (n - 1)
-    is drawn; scores learnt from so few are too high, and beta = alpha (t (1 - 1/alpha) + 1/alpha),
-    which is 1 - t (1 - alpha), lowers them again.
+    The weighted sum over positions of -(log sigmoid(s)^beta + sum_k log(1 - sigmoid(s'_k))), with
+    K negatives of each position's own, uniform over the catalogue without the label and with
+    replacement. Of all the items that could be negatives a share of alpha = K / (n - 1) is drawn;
+    scores learnt from so few are too high, and beta = alpha (t (1 - 1/alpha) + 1/alpha), which is
+    1 - t (1 - alpha), lowers them again.
+
+    Two things differ from gSASRec, and neither changes the ranking that is asked for. To each score
+    log(beta / K) is added, at which the sum is least where nothing is known (the prior of focal
+    loss, Lin et al., ICCV 2017, section 4.1). Without it all scores fall at once, by one large
+    vector common to all items, in which what tells them apart drowns, at the input too, whose table
+    it is: no more than popularity was learnt. And the sum is not divided by K + 1, which Adam would
+    take out again but for its eps, BERT's 1e-6 here.
 
     Args:
         key, hidden, table, bias, labels, weights, items: as for `binary_cross_entropy`.
@@ -74,10 +81,10 @@ def generalised_binary_cross_entropy(
     items = len(table) if items is None else items
     sampling_rate = min(1.0, negatives / (items - 1))
     power = 1.0 - calibration * (1.0 - sampling_rate)
-    loss_sum = _binary_sum(
+    bias = bias + math.log(power / negatives)
+    return _binary_sum(
         key, hidden, table, bias, labels, weights, items=items, negatives=negatives, power=power
     )
-    return loss_sum / (negatives + 1)
 
 
 def sampled_softmax(

@@ -171,35 +171,50 @@ def test_binary_cross_entropy_of_two_items_by_hand():
 
 def test_generalised_binary_cross_entropy_by_hand():
     """5 items, 2 negatives: alpha = 2 / 4, and with t = 0.6 beta = 0.5 (0.6 (1 - 2) + 2) = 0.7.
-    The label scores ln 3 and all others -ln 4, so the loss is (0.7 ln 4/3 + 2 ln 5/4) / 3."""
+    With ln 0.7/2 added the label scores ln 3 and all others -ln 4: 0.7 ln 4/3 + 2 ln 5/4."""
     bias = np.full(5, -np.log(4.0), np.float32)
     bias[3] = np.log(3.0)
+    bias -= np.log(0.7 / 2)
     loss = generalised_binary_cross_entropy(
         jax.random.key(0), *scores_alone(bias, label=4, weight=2.0), negatives=2, calibration=0.6
     )
-    expected = 2.0 * (0.7 * np.log(4 / 3) + 2 * np.log(5 / 4)) / 3
+    expected = 2.0 * (0.7 * np.log(4 / 3) + 2 * np.log(5 / 4))
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
-def test_one_negative_without_calibration_is_half_of_plain_binary_cross_entropy():
-    """A mean of two terms there, a sum of the same two here."""
+def test_one_negative_without_calibration_is_plain_binary_cross_entropy():
     plain = binary_cross_entropy(jax.random.key(0), *problem())
     general = generalised_binary_cross_entropy(
         jax.random.key(0), *problem(), negatives=1, calibration=0.0
     )
-    np.testing.assert_allclose(general, plain / 2, rtol=1e-6)
+    np.testing.assert_allclose(general, plain, rtol=1e-6)
 
 
 @pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
 def test_many_negatives_weigh_the_label_fully(calibration):
-    """alpha is at most 1, so beta is 1: with 400 draws from 4 others, the mean over all others."""
+    """alpha is at most 1, so beta is 1: 400 draws from 4 others are 400 times their mean."""
     bias = np.array([1.0, -1.0, 0.5, 2.0, 0.0], np.float32)
     loss = functools.partial(
         generalised_binary_cross_entropy, negatives=400, calibration=calibration
     )
-    found = over_keys(loss, scores_alone(bias, label=1), draws=200).mean()
+    shifted = bias + np.float32(np.log(400))  # -ln 400 is added
+    found = over_keys(loss, scores_alone(shifted, label=1), draws=200).mean()
     other = np.log1p(np.exp(bias[1:])).mean()
-    np.testing.assert_allclose(found, (np.log1p(np.exp(-1.0)) + 400 * other) / 401, rtol=2e-3)
+    np.testing.assert_allclose(found, np.log1p(np.exp(-1.0)) + 400 * other, rtol=2e-3)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
+@pytest.mark.parametrize("negatives", [1, 256])
+def test_scores_of_nothing_learnt_are_at_rest_as_a_whole(negatives, calibration):
+    """The label draws all scores up as hard as the negatives draw them down: were the sum of the
+    gradients not zero, the first updates would move all items by one vector and little else."""
+    loss = functools.partial(
+        generalised_binary_cross_entropy, negatives=negatives, calibration=calibration
+    )
+    arguments = scores_alone(np.zeros(3000, np.float32), label=4)
+    gradient = np.asarray(jax.grad(loss, 3)(jax.random.key(0), *arguments))
+    assert gradient[3] < -1e-4
+    np.testing.assert_allclose(gradient.sum() / gradient[3], 0, atol=1e-4)
 
 
 def test_blocks_of_positions_change_nothing(monkeypatch):
