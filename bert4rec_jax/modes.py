@@ -111,7 +111,7 @@ def _train(
             batch=experiment.batch,
             validate=judge.validate,
             checkpoints=checkpoints,
-            meta=experiment.meta(),
+            meta=experiment.meta() | {"machine": outputs.machine(experiment)},
             standing=standing,
             records=records,
             options=LoopOptions(
@@ -277,5 +277,6 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
         "examples_per_second": standing.examples / max(standing.seconds, 1e-9),
         "fill": experiment.batches.fill,
         "skipped": standing.skipped,
+        **meta.get("machine", {}),  # an older checkpoint's is taken to be this one
     }
     return params, train_part

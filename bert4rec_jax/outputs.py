@@ -44,6 +44,18 @@ def refuse_unshared(workdir: pathlib.Path) -> None:
         raise UserError(f"{workdir} is not a folder that all processes see: choose a shared one")
 
 
+def machine(experiment: Experiment) -> dict[str, Any]:
+    """What trains: of the "train" part of results.json, and kept in every checkpoint, since another
+    machine may judge it."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "devices": experiment.mesh.size,
+        "processes": hosts.count(),
+        "jax": jax.__version__,
+        **provenance.machine(),
+    }
+
+
 def report_run(
     experiment: Experiment,
     params: Any,
@@ -66,15 +78,7 @@ def report_run(
             **experiment.config.model.to_dict(),
             "parameters": shards.count_parameters(params, len(experiment.log.vocab)),
         },
-        "train": {
-            **train_part,
-            "seed": experiment.config.seed,
-            "device": jax.devices()[0].device_kind,
-            "devices": experiment.mesh.size,
-            "processes": hosts.count(),
-            "jax": jax.__version__,
-            **provenance.machine(),
-        },
+        "train": {"seed": experiment.config.seed, **machine(experiment), **train_part},
         "eval": experiment.config.eval.to_dict(),
         **figures,
     }

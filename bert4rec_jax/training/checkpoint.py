@@ -36,8 +36,9 @@ class Checkpoints:
 
     Checkpoint N holds the state after N updates, as three items: "params"; "train" (optimizer state
     and step), which evaluation does not read; "meta", JSON: what the run must be equal in to be
-    resumed, how far early stopping had come, and fingerprints of the other two. What comes back is
-    held against these: Orbax sees a missing or cut file, but not a flipped bit.
+    resumed, how far early stopping had come, the machine that trained, and fingerprints of the other
+    two. What comes back is held against these: Orbax sees a missing or cut file, but not a flipped
+    bit.
 
     An item table is stored as the devices hold it: its n rows and, where it is split over S
     devices, fewer than S rows of zeros behind them. To store n rows always, all devices would have
