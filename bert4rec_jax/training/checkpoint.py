@@ -36,7 +36,7 @@ class Checkpoints:
 
     Checkpoint N holds the state after N updates, as three items: "params"; "train" (optimizer state
     and step), which evaluation does not read; "meta", JSON: what the run must be equal in to be
-    resumed, how far early stopping had come, the machine that trained, and fingerprints of the other
+    resumed, how far early stopping had come, what machine trained, and fingerprints of the other
     two. What comes back is held against these: Orbax sees a missing or cut file, but not a flipped
     bit.
 
