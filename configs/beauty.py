@@ -45,7 +45,18 @@ _OWN = {
         "train.steps": 100_000,
         "train.eval_every": 5000,
     },
-    "gru4rec": {"train.steps": 16_000, "train.eval_every": 1000},
+    # Validation .0345, as with half of the rate; .0311 with a quarter, .0288 with an eighth.
+    "gru4rec": {
+        "optimizer.learning_rate": 8e-3,
+        "train.steps": 16_000,
+        "train.eval_every": 1000,
+    },
+    # Validation .0226 after 4,000 updates and no more; .0217 with half, .0221 with twice the rate.
+    "caser": {
+        "optimizer.learning_rate": 4e-3,
+        "train.steps": 16_000,
+        "train.eval_every": 1000,
+    },
 }
 
 
