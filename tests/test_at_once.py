@@ -53,6 +53,7 @@ def test_each_has_its_share_of_the_cores_and_its_own_exit_code(at_once, tmp_path
 
 def test_a_stop_is_handed_on_and_waited_for(at_once, tmp_path):
     """What follows a stop is not begun, and a Ctrl-C comes to the others as SIGTERM, once."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background job
     saves = f"""
 came = []
 signal.signal(signal.SIGTERM, lambda *_: came.append("SIGTERM"))
