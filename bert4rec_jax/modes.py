@@ -277,6 +277,7 @@ def _restore_best(experiment: Experiment, checkpoints: Checkpoints) -> tuple[Any
         "examples_per_second": standing.examples / max(standing.seconds, 1e-9),
         "fill": experiment.batches.fill,
         "skipped": standing.skipped,
-        **meta.get("machine", {}),  # an older checkpoint's is taken to be this one
+        # An older checkpoint does not say; it need not be this one.
+        **meta.get("machine", dict.fromkeys(outputs.machine(experiment), "unknown")),
     }
     return params, train_part
