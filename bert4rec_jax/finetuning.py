@@ -42,13 +42,15 @@ def finetune(
     Items of the run before keep their ids and their trained rows, also where the log does not have
     them; those that are new come behind (`growth.grow`). The optimiser starts afresh, with the
     schedule and its warm-up: its moments say nothing of new rows. The model as it is before the
-    first step is validated too, so that steps that do not help are not kept.
+    first step is validated too, so that steps that do not help are not kept (but where validation
+    items are trained on, and the last checkpoint is the model).
 
     Args:
         defaults: configs/default.py, for settings that are newer than the run.
         overrides: settings given on the command line, by dotted name, over those of the run:
             data.path, the later log (best with the old rows in it: what users had is read from
-            it), must be among them; train.steps is a tenth of the run's if it is not.
+            it), must be among them; train.steps, if it is not, is a tenth of the run's, or as many
+            as the run had where it was such a fine-tuning itself.
         retire: a file of items never to be recommended again, beside those retired before; or "".
         started: as for `modes.train`, whose result it returns.
 
@@ -86,8 +88,10 @@ def _config(defaults, overrides, origin, workdir) -> ml_collections.ConfigDict:
         raise UserError(f"{origin}: {before['name']} is counted: train it on the new log instead")
     if not overrides.get("data.path"):
         raise UserError("no later log: give --config.data.path=FILE")
-    config.train.steps = max(1, round(config.train.steps * SHARE_OF_STEPS))
+    if not catalogue.is_grown(origin):
+        config.train.steps = max(1, round(config.train.steps * SHARE_OF_STEPS))
     config.update_from_flattened_dict(overrides)
+    settings.check_training(config)
     if config.data.split == "global_time" and "data.split_time" not in overrides:
         raise UserError(
             f"{origin} was split at {config.data.split_time:g}, and nothing later would be learnt: "

@@ -42,6 +42,7 @@ def train(
     Returns:
         whether it came to its end: False where a signal asked it to stop.
     """
+    settings.check_training(config)
     if (workdir / "results.json").exists():
         saved = saved_config(config, workdir).to_dict()
         settings.check_same_config(config.to_dict(), saved, workdir)

@@ -5,7 +5,9 @@ import time
 from typing import Any
 
 import jax
+import ml_collections
 
+from bert4rec_jax import models
 from bert4rec_jax.console import say
 from bert4rec_jax.data import identity
 from bert4rec_jax.experiment import Experiment
@@ -31,6 +33,27 @@ def say_what_is_trained(experiment: Experiment) -> None:
         f"{batches.steps_per_epoch} steps an epoch, {batches.rows} rows a step, "
         f"{batches.fill:.1%} filled; {experiment.mesh.size} x {jax.devices()[0].device_kind}"
     )
+    for line in what_falls_short(experiment.config):
+        say(line)
+
+
+def what_falls_short(config: ml_collections.ConfigDict) -> list[str]:
+    """A line for each setting that another one keeps from having its full effect."""
+    lines = []
+    warmup, steps = config.optimizer.warmup_steps, config.train.steps
+    if warmup >= steps:
+        lines.append(
+            f"note: with optimizer.warmup_steps {warmup} of train.steps {steps} the learning rate "
+            "never reaches optimizer.learning_rate"
+        )
+    masking, length = config.masking, config.model.max_length
+    model = models.NEURAL.get(config.model.name)
+    if model and model.cloze and masking.proportion * length > masking.budget + 0.5:
+        lines.append(
+            f"note: at most masking.budget {masking.budget} items of a window are masked, fewer "
+            f"than masking.proportion {masking.proportion:g} of model.max_length {length}"
+        )
+    return lines
 
 
 def resuming(workdir: pathlib.Path, step: int, now: dict[str, Any], before: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ _RULES = {
     "masking.proportion": (lambda p: 0 < p <= 1, "in (0, 1]"),
     "masking.budget": (_positive, "positive"),
     "masking.last_only_rate": (_share, "in [0, 1]"),
-    "masking.mask_rate": (_share, "in [0, 1]"),
+    "masking.mask_rate": (lambda rate: 0 < rate <= 1, "in (0, 1]"),
     "masking.static_copies": (_not_negative, "not negative"),
     "masking.left_to_right_rate": (_rate, "in [0, 1)"),
     "masking.stride": (_positive, "positive"),
@@ -115,22 +115,32 @@ def check(config) -> None:
             raise UserError(f"{name} {value!r} must be {words}{_limit(value)}")
     if not _not_negative(config.seed):
         raise UserError(f"seed {config.seed} must be not negative{_limit(config.seed)}")
-    model, data, train = config.model, config.data, config.train
+    model, data = config.model, config.data
     if "heads" in fields_of(model.name) and model.hidden % model.heads:
         raise UserError(
             f"model.hidden {model.hidden} is not divisible by model.heads {model.heads}"
         )
     check_item_shards(config.mesh.model, model.name)
-    protocol, _, metric = train.select_by.partition("/")
-    metrics = [f"HR@{k}" for k in config.eval.ks] + [f"NDCG@{k}" for k in config.eval.ks if k > 1]
-    if protocol not in config.eval.protocols or metric not in [*metrics, "MRR"]:
+    if data.split_time and data.split != "global_time":
         raise UserError(
-            f"train.select_by {train.select_by!r} is not PROTOCOL/METRIC with a protocol of "
-            f"eval.protocols ({', '.join(config.eval.protocols)}) and a metric of eval.ks "
-            f"({', '.join([*metrics, 'MRR'])})"
+            f"data.split_time {data.split_time:g} says nothing with data.split {data.split!r}: "
+            "set data.split to global_time, or leave data.split_time out"
         )
     if data.path and not pathlib.Path(data.path).exists():
         raise UserError(f"data.path {data.path}: no such file")
+
+
+def check_training(config) -> None:
+    """UserError where validation lacks the metric that chooses a training's best checkpoint."""
+    protocol, _, metric = config.train.select_by.partition("/")
+    metrics = [f"HR@{k}" for k in config.eval.ks] + [f"NDCG@{k}" for k in config.eval.ks if k > 1]
+    has_it = protocol in config.eval.protocols and metric in [*metrics, "MRR"]
+    if config.model.name not in COUNTED and not has_it:
+        raise UserError(
+            f"train.select_by {config.train.select_by!r} is not PROTOCOL/METRIC with a protocol of "
+            f"eval.protocols ({', '.join(config.eval.protocols)}) and a metric of eval.ks "
+            f"({', '.join([*metrics, 'MRR'])})"
+        )
 
 
 def check_item_shards(count: int, model: str) -> None:

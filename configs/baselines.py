@@ -13,8 +13,8 @@ import ml_collections
 
 # What our recipes add to the paper's model and task: rows read left to right among the Cloze rows
 # (the data set may say how many), positions that see their neighbours, no dense layer before the
-# table, more rows that mask the last item alone; and Adam as everyone else has it.
-# `scripts/paper_tables.py recipe` takes them away one by one, but for the last.
+# table, more rows that mask the last item alone; and Adam as everyone else has it, but for BERT's
+# eps. `scripts/paper_tables.py recipe` takes them away one by one, but for the last.
 BEYOND = {
     "model.neighbours": 5,
     "model.projection": False,

@@ -80,8 +80,12 @@ def test_a_model_without_settings_is_refused_with_those_that_have():
         ("masking.proportion", 0.0, r"masking\.proportion 0\.0 must be in \(0, 1\]"),
         ("optimizer.schedule", "step", r"linear, cosine, constant"),
         ("train.steps", -1, r"train\.steps -1 must be positive"),
-        ("train.select_by", "full/NDCG@7", r"not PROTOCOL/METRIC"),
-        ("train.select_by", "NDCG@10", r"not PROTOCOL/METRIC"),
+        ("masking.mask_rate", 0.0, r"masking\.mask_rate 0\.0 must be in \(0, 1\]"),
+        (
+            "data.split_time",
+            6.0,
+            r"split_time 6 says nothing with data\.split 'leave_one_out'",
+        ),
         ("mesh.model", 0, r"mesh\.model 0 must be positive"),
         ("eval.ks", (), r"eval\.ks \(\) must be"),
         ("data.path", "no/such/file", r"data\.path no/such/file: no such file"),
@@ -93,6 +97,19 @@ def test_a_bad_value_is_named(name, value, words):
     config[section][key] = value
     with pytest.raises(UserError, match=words):
         settings.check(config)
+
+
+def test_a_training_needs_the_metric_that_it_selects_by_and_nothing_else_does():
+    config = default.get_config()
+    for name in ("full/NDCG@7", "NDCG@10", "full_with_history/NDCG@10"):
+        config.train.select_by = name
+        settings.check(config)
+        with pytest.raises(UserError, match="not PROTOCOL/METRIC"):
+            settings.check_training(config)
+    config.model.name = "popularity"  # no checkpoint is chosen of what is counted
+    settings.check_training(config)
+    config.model.name, config.train.select_by = "caser", "popularity_100/MRR"
+    settings.check_training(config)
 
 
 def test_a_model_without_a_table_has_none_to_split():

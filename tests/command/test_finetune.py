@@ -90,6 +90,20 @@ def test_old_ids_stay_and_new_items_come_behind_while_the_run_before_is_untouche
     assert steps(new) == list(range(1, 9))
 
 
+@pytest.mark.parametrize("given", [None, 5])
+def test_steps_are_a_tenth_of_a_trainings_and_then_stay(grown, later, given):
+    old, new, *_ = grown
+    overrides = {"data.path": str(later)} | ({} if given is None else {"train.steps": given})
+
+    def steps_from(origin):
+        config = finetuning._config(default.get_config(), overrides, origin, origin / "next")
+        return config.train.steps
+
+    trained_for = json.loads((old / "config.json").read_text())["train"]["steps"]
+    assert steps_from(old) == (given or max(1, round(trained_for / 10)))
+    assert steps_from(new) == (given or 8)
+
+
 def test_what_is_retired_is_never_recommended_though_it_is_in_histories(grown):
     recommender = Recommender.load(grown[1])
     for row in recommender.recommend([["i2", "i3", "n4"], []], k=155, with_seen=True):
