@@ -118,6 +118,9 @@ def test_the_result_is_a_run_like_any_other_wherever_it_lies(grown, later, tmp_p
     figures = json.loads((moved / "results.json").read_text())
     modes.evaluate(default.get_config(), {}, moved)
     assert json.loads((moved / "results.json").read_text()) == figures
+    # The protocol that chose the checkpoint is not needed to judge it.
+    modes.evaluate(default.get_config(), {"eval.protocols": ("uniform_100",)}, moved)
+    assert set(json.loads((moved / "results.json").read_text())["test"]) == {"uniform_100"}
 
 
 @pytest.mark.parametrize(
