@@ -106,6 +106,12 @@ def sampled_softmax(
     it is there already. All positions share the draws, so that their scores are one product
     [M, d] x [d, K]. What is drawn: see `draw_by_rank`.
 
+    Z' is right on average, its logarithm is not, and a row is pushed down only by the updates that
+    draw it, by 1 at the most. So an item whose probability in a context, P, is far above K q_k ends
+    with odds near P / (K q_k), too high: rare items are recommended too often where K is small. The
+    loss for a catalogue of rare items is `generalised_binary_cross_entropy`, whose optimum has the
+    order of P for every K.
+
     Args:
         key, hidden, table, bias, labels, weights, items: as for `binary_cross_entropy`.
         negatives: K.
