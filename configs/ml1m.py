@@ -39,9 +39,9 @@ _OWN = {
         "train.steps": 16_000,
         "train.eval_every": 800,
     },
-    # Validation .1992; .1987 in 20,000 updates, .1971 with a dropout of .1; before commit 92e2c4f .1986, and .1962, .1857,
-    # .1786, .1588 with a half, a quarter, an eighth, a sixteenth of the rate; with twice of it not
-    # finite after 1,100 updates.
+    # Validation .1992; .1987 in 20,000 updates, .1971 with a dropout of .1; before commit 92e2c4f
+    # .1986, and .1962, .1857, .1786, .1588 with a half, a quarter, an eighth, a sixteenth of the
+    # rate; with twice of it not finite after 1,100 updates.
     "gru4rec": {"train.batch_size": 32, "optimizer.learning_rate": 16e-3},
     # Validation .1798; .1782 with half, .1765 with a quarter of the rate, .1775 with twice of it.
     "caser": {"train.batch_size": 32, "optimizer.learning_rate": 16e-3},
