@@ -6,8 +6,8 @@
 STUDY is hidden, proportion (the paper's Figures 3 and 4), length (Table 4), layers, heads or
 ablation (Table 5), the data set ml-1m or beauty. Each variant is the paper's model
 (`configs/ml1m.py:cloze`) with that setting changed. STUDY `recipe` changes a setting of our default
-config each; `gru4rec`, `caser`, `sasrec` and `sasrec_bce` one of that model's own, to be chosen by
-the validation that their tables show.
+config each, at a learning rate of .001; `gru4rec`, `caser`, `sasrec` and `sasrec_bce` one of that
+model's own, to be chosen by the validation that their tables show.
 
 All of a study are trained for --steps updates and go on where they were stopped; --only trains
 some of them, say on one of several machines, --at_once several at a time, each in a process of its
@@ -101,6 +101,9 @@ BASELINES = {
 STUDIES |= BASELINES
 # Study -> whose settings it changes, if they are not the paper's model's.
 MODELS = {"recipe": "bert4rec", **{name: name for name in BASELINES}}
+# Study -> what all of its variants have which do not say otherwise: the rate that was the default
+# of both data sets when most of them were trained.
+BASE = {"recipe": {"optimizer.learning_rate": 1e-3}}
 LENGTHS = {"ml-1m": (10, 50, 100, 200, 400), "beauty": (10, 20, 30, 40, 50)}
 
 # NDCG@10 under popularity_100, d = 64: Tables 4 and 5. Figures 3 and 4 give no numbers.
@@ -216,6 +219,7 @@ def configs(study: str, dataset: str, *, data: str, steps: int, seed: int) -> di
         if study == "length" and settings["model.max_length"] not in LENGTHS[dataset]:
             continue
         config = module.get_config(MODELS.get(study, "cloze"))
+        config.update_from_flattened_dict(BASE.get(study, {}))
         if study in MODELS and settings and _has(config, settings):
             continue
         config.data.path, config.seed = data, seed

@@ -121,9 +121,10 @@ def tables(
             "## Studies",
             "By `python scripts/paper_tables.py STUDY --dataset=DATASET --steps=STEPS`. Of one "
             "data set, variants of two studies that are the same model are the same run. A row "
-            "with (of COMMIT) was tried and not kept: only that commit has its setting. The paper "
-            "trained its own for 400,000 updates of 256 windows: rows of 4,000 say how soon a "
-            "variant learns, and little of how far it comes.",
+            "with (of COMMIT) was tried and not kept: only that commit has its setting. Rows of "
+            "`recipe` that name no learning rate have .001. The paper trained its own for 400,000 "
+            "updates of 256 windows: rows of 4,000 say how soon a variant learns, and little of "
+            "how far it comes.",
         ]
     for folder, variants in studies.items():
         dataset, _, rest = folder.partition("_")

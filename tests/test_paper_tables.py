@@ -41,6 +41,10 @@ def test_the_study_of_our_recipe_says_nothing_twice(script, dataset):
     for config in made.values():
         assert config != default
         assert config.model.name == "bert4rec"
+    # One rate on both data sets, whatever their defaults, but where a row names its own.
+    for name, config in {"default": default, **made}.items():
+        rate = float(name.removeprefix("learning_rate_")) if "learning_rate" in name else 0.001
+        assert config.optimizer.learning_rate == rate
     # Of two settings that exclude each other the default's own is left out.
     assert len({"dense_layer_before_the_table", "LayerNorm_alone"} & set(made)) == 1
     assert len({"kernels_of_.02", "Xaviers_kernels"} & set(made)) == 1
