@@ -11,6 +11,7 @@ from bert4rec_jax import models
 from bert4rec_jax.console import say
 from bert4rec_jax.data import identity
 from bert4rec_jax.experiment import Experiment
+from bert4rec_jax.masking import mask_counts
 
 
 def say_what_is_read(experiment: Experiment) -> None:
@@ -46,12 +47,14 @@ def what_falls_short(config: ml_collections.ConfigDict) -> list[str]:
             f"note: with optimizer.warmup_steps {warmup} of train.steps {steps} the learning rate "
             "never reaches optimizer.learning_rate"
         )
-    masking, length = config.masking, config.model.max_length
+    proportion, budget = config.masking.proportion, config.masking.budget
+    length = config.model.max_length
+    wanted = mask_counts(length, proportion=proportion, budget=length)[-1]
     model = models.NEURAL.get(config.model.name)
-    if model and model.cloze and masking.proportion * length > masking.budget + 0.5:
+    if model and model.cloze and wanted > budget:
         lines.append(
-            f"note: at most masking.budget {masking.budget} items of a window are masked, fewer "
-            f"than masking.proportion {masking.proportion:g} of model.max_length {length}"
+            f"note: at most masking.budget {budget} items of a window are masked, fewer than "
+            f"masking.proportion {proportion:g} of model.max_length {length}"
         )
     return lines
 

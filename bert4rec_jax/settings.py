@@ -41,6 +41,10 @@ def _share(value) -> bool:
     return 0 <= value <= 1
 
 
+def _positive_share(value) -> bool:
+    return 0 < value <= 1
+
+
 # Setting -> (what it must satisfy, in words).
 _RULES = {
     "model.name": (NAMES.__contains__, f"one of {', '.join(NAMES)}"),
@@ -70,10 +74,10 @@ _RULES = {
     "model.neighbours": (_not_negative, "not negative"),
     "model.without": (("", *PARTS).__contains__, f"empty or one of {', '.join(PARTS)}"),
     "model.dtype": (("float32", "bfloat16").__contains__, "float32 or bfloat16"),
-    "masking.proportion": (lambda p: 0 < p <= 1, "in (0, 1]"),
+    "masking.proportion": (_positive_share, "in (0, 1]"),
     "masking.budget": (_positive, "positive"),
     "masking.last_only_rate": (_share, "in [0, 1]"),
-    "masking.mask_rate": (lambda rate: 0 < rate <= 1, "in (0, 1]"),
+    "masking.mask_rate": (_positive_share, "in (0, 1]"),
     "masking.static_copies": (_not_negative, "not negative"),
     "masking.left_to_right_rate": (_rate, "in [0, 1)"),
     "masking.stride": (_positive, "positive"),
@@ -131,7 +135,8 @@ def check(config) -> None:
 
 
 def check_training(config) -> None:
-    """UserError where validation lacks the metric that chooses a training's best checkpoint."""
+    """`check`, and that validation has the metric which chooses a training's best checkpoint."""
+    check(config)
     protocol, _, metric = config.train.select_by.partition("/")
     metrics = [f"HR@{k}" for k in config.eval.ks] + [f"NDCG@{k}" for k in config.eval.ks if k > 1]
     has_it = protocol in config.eval.protocols and metric in [*metrics, "MRR"]

@@ -33,7 +33,6 @@ def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathli
     if not configs:
         raise UserError("--models is empty: name at least one model")
     for config in configs.values():
-        settings.check(config)
         settings.check_training(config)
     finished = finished_of(configs, workdir)
     for place, (name, config) in enumerate(configs.items(), start=1):

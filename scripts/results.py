@@ -21,7 +21,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-import paper_tables  # beside this file
+import paper_studies  # these are beside this file
 import results_tables
 
 from bert4rec_jax import cli, provenance
@@ -51,8 +51,8 @@ def main() -> None:
     commands.add_parser("tables")
     options = parser.parse_args()
     if options.command == "keep":
-        if not re.fullmatch(f"({'|'.join(paper_tables.CONFIGS)})_.+_seed[0-9]+", options.name):
-            known = ", ".join(paper_tables.CONFIGS)
+        if not re.fullmatch(f"({'|'.join(paper_studies.CONFIGS)})_.+_seed[0-9]+", options.name):
+            known = ", ".join(paper_studies.CONFIGS)
             raise UserError(f"{options.name}: not DATASET_RECIPE_seedN, DATASET one of {known}")
         plots = options.workdir / "plots"
         if options.plots and (missing := [plot for plot in PLOTS if not (plots / plot).exists()]):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-import paper_tables  # beside this file
+import paper_studies  # these are beside this file
+import paper_tables
 
 from bert4rec_jax import settings
 from bert4rec_jax.evaluation import published
@@ -213,7 +214,7 @@ def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
 
 def _flags(dataset: str, model: str, run: dict) -> list[str]:
     """The config of today that is next, and the settings in which the run differs from it."""
-    file = paper_tables.CONFIGS[dataset]
+    file = paper_studies.CONFIGS[dataset]
     today = _settings(importlib.import_module(f"configs.{file}").get_config(model).to_dict())
     # What it had no setting for, it did as the default does.
     before = _settings(default.get_config().to_dict()) | _settings(run["config"])

@@ -10,7 +10,7 @@ from scipy import stats
 
 from bert4rec_jax import sampled_losses
 from bert4rec_jax.sampled_losses import binary_cross_entropy, generalised_binary_cross_entropy
-from tests.sampled_cases import LOSSES, over_keys, problem, scores_alone
+from tests.loss_cases import LOSSES, over_keys, problem, scores_alone
 
 
 def test_binary_cross_entropy_of_two_items_by_hand():

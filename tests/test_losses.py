@@ -7,22 +7,13 @@ import pytest
 
 from bert4rec_jax import losses
 from bert4rec_jax.losses import pick_weighted, softmax_cross_entropy
+from tests.loss_cases import problem
 
 
 def plain(hidden, table, bias, labels, weights):
     logits = hidden @ table.T + bias[None, :]
     log_p = jax.nn.log_softmax(logits)
     return -jnp.sum(weights * log_p[jnp.arange(len(labels)), labels - 1])
-
-
-def problem(positions=13, items=29, width=8):
-    keys = jax.random.split(jax.random.key(1), 4)
-    hidden = jax.random.normal(keys[0], (positions, width))
-    table = jax.random.normal(keys[1], (items, width))
-    bias = jax.random.normal(keys[2], (items,))
-    labels = jax.random.randint(keys[3], (positions,), 1, items + 1)
-    weights = jnp.ones(positions).at[jnp.array([0, 5])].set(0.0)
-    return hidden, table, bias, labels, weights
 
 
 @pytest.mark.parametrize("logits_at_once", [1, 29 * 4, 10_000])

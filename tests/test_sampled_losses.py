@@ -14,7 +14,7 @@ from bert4rec_jax.experiment import Experiment
 from bert4rec_jax.losses import softmax_cross_entropy
 from bert4rec_jax.sampled_losses import draw_by_rank, sampled_softmax
 from configs import synthetic
-from tests.sampled_cases import LOSSES, over_keys, problem, scores_alone
+from tests.loss_cases import LOSSES, over_keys, problem, scores_alone
 
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 

@@ -106,6 +106,10 @@ def test_a_training_needs_the_metric_that_it_selects_by_and_nothing_else_does():
         settings.check(config)
         with pytest.raises(UserError, match="not PROTOCOL/METRIC"):
             settings.check_training(config)
+    config.eval.ks = ("ten",)  # is refused as by `check`, and not compared with a number
+    with pytest.raises(UserError, match=r"eval\.ks .* must be positive whole numbers"):
+        settings.check_training(config)
+    config.eval.ks = (10,)
     config.model.name = "popularity"  # no checkpoint is chosen of what is counted
     settings.check_training(config)
     config.model.name, config.train.select_by = "caser", "popularity_100/MRR"

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def script(load_script):
-    return load_script("paper_tables")
+    return load_script("paper_studies")
 
 
 def configs(script, study, dataset="ml-1m"):

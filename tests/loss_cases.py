@@ -1,4 +1,4 @@
-"""What the tests of sampled losses share."""
+"""What the tests of losses share."""
 
 import functools
 
