@@ -81,14 +81,22 @@ def log_path(data: ml_collections.ConfigDict) -> pathlib.Path:
     return pathlib.Path(data.path or sources.fetch(data.name, cache))
 
 
-def _open_prepared(config: ml_collections.ConfigDict) -> Data:
+def check(config: ml_collections.ConfigDict) -> None:
+    """UserError where a config asks what its prepared log cannot give; of any other log, nothing.
+
+    `load` checks it too; here it costs no more than to read the folder's manifest.
+    """
     data, path = config.data, config.data.path
+    if not manifest.is_prepared(path):
+        return
     if data.split != "leave_one_out":
         raise UserError(
             f"{path}: a prepared log holds no times: data.split {data.split} needs the log itself"
         )
     if config.model.name == "markov":
-        raise UserError(f"{path}: markov counts a whole log in memory: give the log itself")
+        raise UserError(
+            f"{path}: markov counts a whole log in memory: give the log itself, or another model"
+        )
     found = manifest.read(pathlib.Path(path))
     for name in ("min_item_count", "min_user_count"):
         if getattr(found, name) != data[name]:
@@ -96,6 +104,12 @@ def _open_prepared(config: ml_collections.ConfigDict) -> Data:
                 f"{path}: was prepared with data.{name} {getattr(found, name)}, and now it is "
                 f"{data[name]}: set it so, or run --mode=prepare again"
             )
+
+
+def _open_prepared(config: ml_collections.ConfigDict) -> Data:
+    check(config)
+    data, path = config.data, config.data.path
+    found = manifest.read(pathlib.Path(path))
     progress = None
     if data.verify and hosts.is_first():
         size = sum(file["bytes"] for file in found.files)

@@ -60,7 +60,10 @@ def what_falls_short(config: ml_collections.ConfigDict) -> list[str]:
 
 
 def resuming(workdir: pathlib.Path, step: int, now: dict[str, Any], before: dict[str, Any]) -> str:
-    """The line that says so, and what becomes of the learning rate where train.steps has changed.
+    """The line that says so, and what the settings that have changed since then mean for the run.
+
+    Of train.steps, the learning rate; of eval.users and eval.negatives, that a validation before
+    and one behind are not of the same thing.
 
     Args:
         now, before: the config of this command, and that of the checkpoint.
@@ -72,6 +75,13 @@ def resuming(workdir: pathlib.Path, step: int, now: dict[str, Any], before: dict
             f", of {planned} when it was saved: the learning rate is from here that of a run of "
             f"{steps}"
         )
+    for name in ("users", "negatives"):
+        earlier = before["eval"].get(name, now["eval"][name])
+        if now["eval"][name] != earlier:
+            line += (
+                f"; eval.{name} was {earlier!r}: the validations so far, which chose the best "
+                "checkpoint, do not compare with those to come"
+            )
     return line
 
 

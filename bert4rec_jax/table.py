@@ -34,6 +34,7 @@ def make_table(configs: Mapping[str, ml_collections.ConfigDict], workdir: pathli
         raise UserError("--models is empty: name at least one model")
     for config in configs.values():
         settings.check_training(config)
+        datasets.check(config)
     finished = finished_of(configs, workdir)
     for place, (name, config) in enumerate(configs.items(), start=1):
         done = "finished before" if name in finished else f"in {workdir / name}"

@@ -30,6 +30,21 @@ def test_a_longer_run_says_that_its_learning_rate_goes_up_again(steps, schedule,
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("users", 100, "eval.users was 500000"),
+        ("negatives", "drawn.parquet", "eval.negatives was ''"),
+    ],
+)
+def test_a_run_judged_on_something_else_says_that_its_validations_do_not_compare(key, value, words):
+    before = default.get_config()
+    now = before.copy_and_resolve_references()
+    now.eval[key] = value
+    line = narration.resuming(pathlib.Path("runs/mine"), 9, now.to_dict(), before.to_dict())
+    assert line.startswith(f"resuming runs/mine at step 9; {words}: the validations so far")
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({}, []),

@@ -1,10 +1,12 @@
 """Which models of a table are done."""
 
 import json
+import pathlib
 
 import pytest
 
 from bert4rec_jax import modes, table
+from bert4rec_jax.data.preparation import prepare
 from bert4rec_jax.errors import UserError
 from configs import custom, default, ml1m
 
@@ -100,6 +102,18 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_trained(tmp_path)
     with pytest.raises(UserError, match=r"caser holds a run with model\.hidden 64"):
         table.make_table(configs, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["caser"]
+
+
+def test_what_a_prepared_log_cannot_give_is_refused_before_anything_is_counted(tmp_path, counted):
+    data = counted[0].data
+    counts = {name: data[name] for name in ("min_item_count", "min_user_count")}
+    prepare(pathlib.Path(data.path), tmp_path / "prepared", **counts)
+    configs = {name: custom.get_config(name) for name in ("popularity", "markov")}
+    for config in configs.values():
+        config.data.path = str(tmp_path / "prepared")
+    with pytest.raises(UserError, match="prepared: markov counts a whole log in memory"):
+        table.make_table(configs, tmp_path / "t")
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_table_of_nothing_is_refused(tmp_path):
