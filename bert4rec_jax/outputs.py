@@ -51,7 +51,6 @@ def machine(experiment: Experiment) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "devices": experiment.mesh.size,
         "processes": hosts.count(),
-        "jax": jax.__version__,
         **provenance.machine(),
     }
 

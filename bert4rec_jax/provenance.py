@@ -1,13 +1,17 @@
-"""What a figure depends on beside its config: the code's commit, and the machine."""
+"""What a figure depends on beside its config: the code's commit, the libraries, the machine."""
 
+import importlib.metadata
 import os
 import pathlib
 import platform
 import subprocess
 
+# Those that the figures come out of.
+_LIBRARIES = ("jax", "flax", "optax", "numpy")
+
 
 def machine() -> dict[str, str | int]:
-    """The keys "commit", "cpu", "cores" and "python".
+    """The keys "commit", "cpu" and "cores", and the versions of "python" and of four libraries.
 
     The commit is that of the checkout which this package lies in: "unknown" outside of one, and
     ending in "-dirty" where files were changed.
@@ -19,6 +23,7 @@ def machine() -> dict[str, str | int]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
 

@@ -1,8 +1,13 @@
-"""Which commit a figure is of."""
+"""Which commit and which versions a figure is of."""
 
 import pathlib
 import shutil
 import subprocess
+
+import flax
+import jax
+import numpy
+import optax
 
 from bert4rec_jax import provenance
 
@@ -24,3 +29,9 @@ def test_installed_within_another_checkout_the_commit_is_unknown(tmp_path, monke
     git("add", "--force", ".venv")
     git("commit", "-m", "ours")
     assert len(provenance.machine()["commit"]) >= 7
+
+
+def test_versions_are_those_of_the_libraries_in_use():
+    found = provenance.machine()
+    for library in (jax, flax, optax, numpy):
+        assert found[library.__name__] == library.__version__
