@@ -134,7 +134,7 @@ def tables(
     for name in pictures:
         parts += [
             f"## Attention of {name.removesuffix('_attention.png')}",
-            "Means over test users, each layer and head, as the paper's Figure 2.",
+            "Means over test users, each layer and head: the paper's Figure 2, of our default.",
             f"![attention of each layer and head]({name})",
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
