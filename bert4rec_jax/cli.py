@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import inspect
-import os
 import pathlib
 import re
 import runpy
@@ -17,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from bert4rec_jax import stopping
+from bert4rec_jax import console, stopping
 from bert4rec_jax.errors import UserError, machine_fault
 
 # What absl and ml_collections raise for an unknown flag or setting, a value of the wrong type and
@@ -41,12 +40,13 @@ def run(
         modes: name -> function of (flag values, work directory, time the command began).
     """
     started = time.monotonic()
-    if {"-h", "--help", "-help"} & set(argv[1:]):
-        define_flags()
-        print(usage(sys.modules["__main__"].__doc__, flags.FLAGS.flags_by_module_dict()[argv[0]]))
-        return 0
 
     def run_mode():
+        if {"-h", "--help", "-help"} & set(argv[1:]):
+            define_flags()
+            own = flags.FLAGS.flags_by_module_dict()[argv[0]]
+            print(usage(sys.modules["__main__"].__doc__, own))
+            return
         values = parse(argv, define_flags)
         workdir = values.workdir or f"runs/{values.config.data.name}"
         mode = functools.partial(modes[values.mode], values, pathlib.Path(workdir), started)
@@ -56,10 +56,16 @@ def run(
             mode()
 
     sys.unraisablehook = _but_late_callbacks(sys.unraisablehook)
-    code = reporting(run_mode)
+    with console.going_on_unread():
+        code = reporting(run_mode) or reporting(sys.stdout.flush)
     if code:
-        # All is said. Threads that met the same full disk must not add their tracebacks at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        # All is said. Threads that met the same full disk must not add their tracebacks at exit,
+        # nor a full stdout its own.
+        try:
+            sys.stdout.flush()
+        except OSError:
+            console.to_nothing(1)
+        console.to_nothing(2)
     return code
 
 
@@ -73,7 +79,7 @@ def _run_with_others(values: flags.FlagValues, mode: Callable[[], None]) -> None
         raise UserError(
             f"--distributed is for train and evaluate: start --mode={values.mode} alone"
         )
-    from bert4rec_jax import console, hosts
+    from bert4rec_jax import hosts
 
     def one_of_them():
         console.keep_stdout_for_figures()
