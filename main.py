@@ -31,6 +31,7 @@ Settings: each of configs/default.py is a flag too, as in --config.train.steps=1
 --config.seed=1; docs/configuration.md has them as a table.
 """
 
+import os
 import pathlib
 import sys
 
@@ -112,7 +113,8 @@ def serve(values, workdir, started):
 def finetune(values, workdir, started):
     from bert4rec_jax import finetuning
 
-    origin = pathlib.Path(values["from"].value)
+    given = values["from"].value
+    origin = pathlib.Path(given and os.path.abspath(given))  # of ".", too, the name
     finetuning.finetune(
         default.get_config(),
         cli.settings_of(values["config"]),

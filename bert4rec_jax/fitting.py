@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 import runpy
 import sys
 import time
@@ -33,6 +34,10 @@ def fit(
         UserError: see `Recommender.fit`.
     """
     config, log = config_of(settings), as_log(frame, columns)
+    if config.data.path:
+        raise UserError("settings: data.path is for the frame itself: leave it out")
+    if config.model.name == "markov":
+        raise UserError("settings: markov keeps no parameters to recommend with: choose another")
     path, has_run = workdir / "log.parquet", (workdir / "config.json").exists()
     if has_run and not (path.exists() and pl.read_parquet(path).equals(log)):
         raise UserError(f"{workdir} holds a run on another frame: choose another workdir")
@@ -81,6 +86,12 @@ def _converted(frame: Any, wanted: Mapping[str, str]) -> pl.DataFrame:
 
 def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """configs/custom.py with `settings` over it; UserError for one that does not exist."""
+    for name, section in settings.items():
+        if name != "seed" and not isinstance(section, Mapping):
+            raise UserError(
+                f"settings: {name} {section!r} must be a dict of its settings, as in "
+                "train={'steps': 3000} (see configs/default.py)"
+            )
     folder = _configs()
     config = runpy.run_path(str(folder / "default.py"))["get_config"]()
     recipes = runpy.run_path(str(folder / "baselines.py"))
@@ -90,7 +101,13 @@ def config_of(settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
         recipes["apply"](config, model.pop("name", "bert4rec"))
         config.lock().update({**settings, "model": model})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = first_line(error.args[0] if error.args else error)
+        text = str(error.args[0] if error.args else error)
+        reason = first_line(text)
+        if unknown := re.match(r'Key "(\w+)" does not exist', text):
+            meant = re.search(r'Did you mean "(\w+)"', text)
+            reason = f"there is no {unknown[1]!r}" + (
+                f"; did you mean {meant[1]}?" if meant else ""
+            )
         raise UserError(f"settings: {reason} (see configs/default.py)") from error
     return config
 

@@ -38,17 +38,26 @@ def read_items(path: str, vocab: Vocabulary) -> list[str]:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: cannot be read ({reason}); is it the right file?") from error
         items = [line.strip() for line in lines if line.strip()]
+    _refuse_strangers(path, items, vocab)
+    return items
+
+
+def _refuse_strangers(path: str, items: list[str], vocab: Vocabulary) -> None:
     if not (vocab.encode(items) != PAD).any():
         raise UserError(
             f"{path}: none of its {len(items)} items is one that the model knows; is it the right "
             "file?"
         )
-    return items
 
 
-def read_titles(path: str) -> dict[str, str]:
-    """Raw id -> title, of a .parquet or .csv with the columns `item` and `title`."""
+def read_titles(path: str, vocab: Vocabulary) -> dict[str, str]:
+    """Raw id -> title, of a .parquet or .csv with the columns `item` and `title`.
+
+    Raises:
+        UserError: as `read_items`.
+    """
     frame = _read_table(path, ("item", "title"))
+    _refuse_strangers(path, frame["item"].to_list(), vocab)
     return dict(zip(frame["item"], frame["title"], strict=True))
 
 

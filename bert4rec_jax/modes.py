@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import compilation, hosts, narration, outputs, settings
+from bert4rec_jax import compilation, hosts, narration, outputs, settings, stopping
 from bert4rec_jax.console import say
 from bert4rec_jax.data import catalogue
 from bert4rec_jax.errors import UserError
@@ -124,7 +124,11 @@ def _train(
     if stop.heeded:
         say(f"{stop.heeded}: saved step {int(state.step)}; the same command resumes")
         return False
-    outputs.report_run(experiment, *_restore_best(experiment, checkpoints), workdir)
+    try:
+        outputs.report_run(experiment, *_restore_best(experiment, checkpoints), workdir)
+    except (KeyboardInterrupt, stopping.Terminated):
+        say(f"{workdir}: the training is saved; the same command evaluates it")
+        raise
     return not stop
 
 

@@ -166,7 +166,8 @@ class Recommender:
         Raises:
             UserError: k is not in 1..n, or a history is a string.
         """
-        if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
+        whole = isinstance(histories, str)
+        if whole or any(isinstance(x, str) or not isinstance(x, Iterable) for x in histories):
             raise UserError("a history is a list of item ids: one is a list with one list in it")
         encoded = [self.vocab.encode(history) for history in histories]
         sequences = as_sequences([ids[ids != PAD] for ids in encoded], self.vocab)

@@ -23,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.min_item_count = 0  # drop items with fewer rows, once, before users
     config.data.min_user_count = 5  # drop users with fewer rows (section 4.1)
     config.data.split = "leave_one_out"  # or global_time: train before data.split_time, test after
-    config.data.split_time = 0.0  # in the log's own unit of time; for global_time only
+    config.data.split_time = 0.0  # in the log's unit of time (dates: microseconds since 1970)
     # Train on the validation item too, as the original does (gen_data_fin.py, 543-546). Then
     # validation is not honest and cannot choose a checkpoint.
     config.data.train_on_valid = False

@@ -28,19 +28,24 @@ def test_the_settings_are_those_of_custom_with_ones_own_over_them():
 
 
 WRONG = [
-    {"modle": {}},
-    {"model": {"hiden": 3}},
-    {"model": {"hidden": "x"}},
-    {"model": {"name": "none"}},
-    {"model": 3},
+    ({"modle": {}}, "there is no 'modle'; did you mean model?"),
+    ({"model": {"hiden": 3}}, "there is no 'hiden'; did you mean hidden?"),
+    ({"model": {"hidden": "x"}}, ""),
+    ({"model": {"name": "none"}}, "model 'none' is unknown"),
+    ({"model": 3}, "model 3 must be a dict of its settings"),
+    ({"model": "sasrec"}, "model 'sasrec' must be a dict of its settings"),
+    ({"data": {"path": "log.csv"}}, "data.path is for the frame itself"),
+    ({"model": {"name": "markov"}}, "markov keeps no parameters"),
 ]
 
 
-@pytest.mark.parametrize("settings", WRONG)
-def test_a_setting_that_does_not_exist_is_one_line(settings):
+@pytest.mark.parametrize(("settings", "words"), WRONG)
+def test_a_wrong_setting_is_one_line_and_leaves_nothing(settings, words, tmp_path):
     with pytest.raises(UserError, match="settings: ") as error:
-        fitting.config_of(settings)
+        fitting.fit(FRAME, COLUMNS, tmp_path / "new", settings)
+    assert words in str(error.value)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
 
 
 class Other:

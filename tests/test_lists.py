@@ -33,7 +33,7 @@ def test_a_table_has_them_in_its_column_item(tmp_path, suffix, write, items):
 def test_titles_are_by_the_item_as_text(tmp_path):
     path = tmp_path / "titles.parquet"
     pl.DataFrame({"title": ["Seven", "Three"], "item": [7, 3]}).write_parquet(path)
-    assert read_titles(str(path)) == {"7": "Seven", "3": "Three"}
+    assert read_titles(str(path), VOCAB) == {"7": "Seven", "3": "Three"}
 
 
 def test_a_table_without_the_column_is_refused_by_name(tmp_path):
@@ -48,3 +48,6 @@ def test_a_list_of_which_the_model_knows_nothing_is_refused(tmp_path):
     path.write_text("x\ny\n")
     with pytest.raises(UserError, match="none of its 2 items"):
         read_items(str(path), VOCAB)
+    pl.DataFrame({"item": ["x"], "title": ["X"]}).write_csv(tmp_path / "titles.csv")
+    with pytest.raises(UserError, match=r"titles\.csv: none of its 1 items"):
+        read_titles(str(tmp_path / "titles.csv"), VOCAB)

@@ -76,8 +76,8 @@ def test_a_number_that_cannot_be_is_refused(model, k):
         model.recommend([["a"]], k=k)
 
 
-@pytest.mark.parametrize("histories", ["ab", ["ab"]])
-def test_a_string_is_no_history(model, histories):
+@pytest.mark.parametrize("histories", ["ab", ["ab"], [1, 2]])
+def test_a_string_and_a_number_are_no_history(model, histories):
     with pytest.raises(UserError, match="a history is a list of item ids"):
         model.recommend(histories)
 

@@ -97,7 +97,10 @@ def read(
 def check_file(path: Path) -> None:
     """UserError where it is plain without reading it that this is no log."""
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; --mode=prepare makes a log of its Parquet files")
+        raise UserError(
+            f"{path}: is a folder: give a file, or train on what --mode=prepare makes of its "
+            "Parquet files"
+        )
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise UserError(f"{path}: {what}; name a log file ({FORMATS})")
@@ -268,7 +271,10 @@ def _read_parquet(path: Path, wanted: dict[str, str], vocab: Vocabulary | None) 
     schema = scan.collect_schema()
     columns = parquet_columns(path, schema, wanted)
     if isinstance(schema[columns["item"].meta.output_name()], pl.List):
-        raise UserError(f"{path}: holds a list of items in a row; --mode=prepare makes a log of it")
+        raise UserError(
+            f"{path}: holds a list of items in a row: give one with a row an interaction, or train "
+            "on what --mode=prepare makes of it"
+        )
     ids = {role: columns[role].cast(pl.String) for role in ("user", "item")}
     time = columns.get("time", pl.lit(None, pl.Int64))
     smaller = compact(vocab) if vocab else []

@@ -277,7 +277,7 @@ def global_time_split(sequences: Sequences, *, at: float, train_on_valid: bool =
     if not len(tested):
         raise UserError(
             f"{sequences.name}: no user has rows both before and from time {at} on; "
-            f"choose one within {times.min()} to {times.max()}"
+            f"choose one within {times.min()} to {times.max()}, the log's own unit"
         )
     validated = np.flatnonzero(before >= 2)
     if not len(validated):

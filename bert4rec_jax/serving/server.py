@@ -43,11 +43,11 @@ def serve(
         UserError: no model in `workdir`, no such address, or one that is taken.
     """
     started = time.monotonic()
-    title_of = lists.read_titles(titles) if titles else {}
     with _listen(host, port) as listening:
         compilation.keep_beside(workdir)
         reloader = Reloader(workdir, say=say)  # its first look is before the load: nothing is lost
         recommender = Recommender.load(workdir)
+        title_of = lists.read_titles(titles, recommender.vocab) if titles else {}
         watch = functools.partial(reloader.watch, seconds=reload_seconds)
         app = create_app(
             recommender,

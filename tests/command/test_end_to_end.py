@@ -80,6 +80,7 @@ def test_sigterm_in_the_middle_and_the_same_command_again(trained, log, cache, w
         (("--config=configs/ml1m.py:caser", "--mode=table"), "leave out"),
         (("--mode=table", "--models="), "--models is empty"),
         (("--mode=finetune",), "--from is empty"),
+        (("--mode=finetune", "--from=."), "config.json: not a run's config"),
         (("--distributed", "--mode=export"), "start --mode=export alone"),
         (("--distributed", "--coordinator=here"), "must be HOST:PORT"),
         (

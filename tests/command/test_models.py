@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from bert4rec_jax import Recommender, exporting, modes, provenance
+from bert4rec_jax import Recommender, exporting, modes, outputs, provenance
 from bert4rec_jax.errors import UserError
 from configs import custom, default
 from tests.command.program import SETTINGS
@@ -43,6 +43,22 @@ def test_every_model_is_trained_and_evaluated(another, capsys, monkeypatch):
     assert (trained == results["train"]) == (model not in ("popularity", "markov"))
     if model == "markov":  # on a ring, the last item says all: ties aside, the next is certain
         assert results["test"]["full"]["HR@10"] > 0.9
+
+
+def test_a_stop_while_it_is_evaluated_says_that_the_training_is_saved(another, capsys, monkeypatch):
+    model, workdir, _ = another
+    if model in ("popularity", "markov"):
+        return
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "report_run", stopped)
+    config = modes.saved_config(default.get_config(), workdir)
+    with pytest.raises(KeyboardInterrupt):
+        modes.train(config, workdir, started=time.monotonic())
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"{workdir}: the training is saved; the same command evaluates it"
 
 
 def test_every_model_with_parameters_exports_what_it_scores_live(another, tmp_path):

@@ -59,6 +59,7 @@ def test_recommendations_for_a_file_of_strangers_without_the_log(trained, cache,
         (("--top_k=151",), "top_k 151 must be in 1 .. 150"),
         (("--deny=nowhere.txt",), "nowhere.txt: cannot be read"),
         (("--titles=README.md",), "README.md"),
+        (("--config.model.hidden=999",), "and now it is 999"),
         (("--config.mesh.model=0",), "mesh.model 0 must be positive"),
     ],
 )

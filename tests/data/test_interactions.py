@@ -180,7 +180,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.csv: does not exist; name a log file"):
         interactions.read(tmp_path / "nowhere.csv")
     with pytest.raises(
-        UserError, match="is a folder; --mode=prepare makes a log of its Parquet files"
+        UserError, match="is a folder: give a file, or train on what --mode=prepare makes of its"
     ):
         interactions.read(tmp_path)
 
@@ -215,7 +215,10 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says):
         ({"item": ["a", ""]}, "row 2: column 'item' has no value"),
         ({"time": [1.0, float("nan")]}, "row 2: column 'time' has no value"),
         ({"time": ["noon", "later"]}, "time column 'time' holds String"),
-        ({"item": [["a"], ["b"]]}, "holds a list of items in a row; --mode=prepare makes a log"),
+        (
+            {"item": [["a"], ["b"]]},
+            "holds a list of items in a row: give one with",
+        ),
     ],
 )
 def test_faults_in_parquet_are_named(tmp_path, column, says):

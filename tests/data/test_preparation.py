@@ -296,5 +296,5 @@ def test_a_folder_without_parquet_files_is_no_log(tmp_path):
     shutil.copytree(tmp_path, tmp_path / "log")
     with pytest.raises(UserError, match="holds no Parquet files"):
         prepare(tmp_path / "log", tmp_path / "made")
-    with pytest.raises(UserError, match="is a folder; --mode=prepare makes a log"):
+    with pytest.raises(UserError, match="is a folder: give a file, or train on what"):
         interactions.read(tmp_path / "log")
