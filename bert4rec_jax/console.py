@@ -32,7 +32,7 @@ def keep_stdout_for_figures() -> None:
     several threads at once.
     """
     sys.stdout.flush()
-    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    sys.stdout = Unread(os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding))
     os.dup2(2, 1)
 
 
