@@ -42,7 +42,5 @@ def test_help_into_a_closed_pipe_is_no_error_and_on_a_full_disk_one_line(unbuffe
     with open("/dev/full", "w") as full:
         found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)
     assert found.returncode == 2
-    assert (
-        found.stderr
-        == b"error: No space left on device: free some space; the same command then goes on\n"
-    )
+    line = b"error: No space left on device: free some space; the same command then goes on\n"
+    assert found.stderr == line

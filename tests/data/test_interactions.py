@@ -215,10 +215,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content, says):
         ({"item": ["a", ""]}, "row 2: column 'item' has no value"),
         ({"time": [1.0, float("nan")]}, "row 2: column 'time' has no value"),
         ({"time": ["noon", "later"]}, "time column 'time' holds String"),
-        (
-            {"item": [["a"], ["b"]]},
-            "holds a list of items in a row: give one with",
-        ),
+        ({"item": [["a"], ["b"]]}, "holds a list of items in a row: give one with"),
     ],
 )
 def test_faults_in_parquet_are_named(tmp_path, column, says):
