@@ -171,5 +171,9 @@ def row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def figure(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
 if __name__ == "__main__":
     sys.exit(cli.reporting(main))

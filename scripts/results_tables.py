@@ -1,6 +1,5 @@
 """results/README.md, from what `scripts/results.py` keeps."""
 
-import importlib
 import pathlib
 import re
 import statistics
@@ -12,10 +11,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import paper_studies  # these are beside this file
 import paper_tables
+import results_curves
+from paper_tables import figure
 
-from bert4rec_jax import settings
 from bert4rec_jax.evaluation import published
-from configs import default
 
 COLUMNS = [("popularity_100", m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
@@ -72,9 +71,6 @@ BEST = {
     ],
 }
 
-# Settings that are no part of a recipe.
-ASIDE = (*settings.PLACES, "train.log_every", "train.checkpoint_minutes")
-
 # Under scripts/easier_test.py's test.
 EASIER_COLUMNS = ("HR@10", "NDCG@10")
 EASIER = {
@@ -116,7 +112,8 @@ def tables(
                 recipe = re.sub(r"_seed\d+$", "", name.partition("_")[2])
                 recipes.setdefault(recipe, []).append(runs[name])
         parts += [f"## {dataset}", _test_table(dataset, recipes)]
-        parts += [_easier_table(dataset, recipes), _commands(dataset, recipes), _curves(recipes)]
+        parts += [_easier_table(dataset, recipes), _commands(dataset, recipes)]
+        parts += [results_curves.convergence(dataset, recipes), results_curves.curves(recipes)]
     if studies:
         parts += [
             "## Studies",
@@ -147,16 +144,16 @@ def _test_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
     order = sorted(recipes, key=lambda r: _mean(recipes[r], "full", "NDCG@10"))
     for recipe in order:
         kept = recipes[recipe]
-        name = f"{recipe} §" if _on_valid(kept[0]) else recipe
+        name = f"{recipe} §" if results_curves.on_valid(kept[0]) else recipe
         figures = [_spread([run["test"][p][m] for run in kept]) for p, m in COLUMNS]
         steps = ", ".join(sorted({f"{run['train']['steps']:,}" for run in kept}))
         lines.append(paper_tables.row([name, str(len(kept)), *figures, steps, _minutes(kept)]))
     for model, name in PAPERS.items():
         if paper := published.published_metrics(dataset, model):
-            cells = [_figure(paper[m]) if p == published.PROTOCOL else "" for p, m in COLUMNS]
+            cells = [figure(paper[m]) if p == published.PROTOCOL else "" for p, m in COLUMNS]
             lines.append(paper_tables.row([f"the paper's {name}", "", *cells, "", ""]))
     for name, protocol, best in BEST.get(dataset, []):
-        cells = [_figure(best[m]) if p == protocol and m in best else "" for p, m in COLUMNS]
+        cells = [figure(best[m]) if p == protocol and m in best else "" for p, m in COLUMNS]
         lines.append(paper_tables.row([name, "", *cells, "", ""]))
     return "\n".join(lines)
 
@@ -168,19 +165,15 @@ def _easier_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
         found = [run["easier_test"] for run in kept if "easier_test" in run]
         if found:
             figures = [_spread([one[m] for one in found]) for m in EASIER_COLUMNS]
-            name = f"{recipe} §" if _on_valid(kept[0]) else recipe
+            name = f"{recipe} §" if results_curves.on_valid(kept[0]) else recipe
             rows.append(paper_tables.row([name, str(len(found)), *figures]))
     if not rows:
         return ""
     for name, metrics in EASIER.get(dataset, []):
-        rows.append(paper_tables.row([name, "", *(_figure(metrics[m]) for m in EASIER_COLUMNS)]))
+        rows.append(paper_tables.row([name, "", *(figure(metrics[m]) for m in EASIER_COLUMNS)]))
     header = paper_tables.row(["", "seeds", *EASIER_COLUMNS])
     text = "Among 100 negatives of which those seen before cannot win (`scripts/easier_test.py`):"
     return "\n".join([text, "", header, "|---|---:|---:|---:|", *rows])
-
-
-def _on_valid(run: dict) -> bool:
-    return run.get("config", {}).get("data", {}).get("train_on_valid", False)
 
 
 def _minutes(kept: list[dict]) -> str:
@@ -214,46 +207,10 @@ def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
 
 def _flags(dataset: str, model: str, run: dict) -> list[str]:
     """The config of today that is next, and the settings in which the run differs from it."""
+    changed = results_curves.changed_settings(dataset, model, run)
     file = paper_studies.CONFIGS[dataset]
-    today = _settings(importlib.import_module(f"configs.{file}").get_config(model).to_dict())
-    # What it had no setting for, it did as the default does.
-    before = _settings(default.get_config().to_dict()) | _settings(run["config"])
-    if "seconds" not in run["train"]:  # counted
-        today = {name: value for name, value in today.items() if name.startswith("data.")}
-    changed = [f"--config.{k}={before[k]}" for k in today if before[k] != today[k]]
     named = f"configs/{file}.py" + (f":{model}" if model != "bert4rec" else "")
-    return [f"--config={named}", *changed]
-
-
-def _settings(config: dict) -> dict[str, object]:
-    found = {
-        f"{section}.{name}": value
-        for section in ("data", "model", "masking", "optimizer", "train")
-        for name, value in config[section].items()
-    }
-    return {name: value for name, value in found.items() if name not in ASIDE}
-
-
-def _curves(recipes: dict[str, list[dict]], points: int = 8) -> str:
-    """Validation full NDCG@10 of each trained recipe's first seed, at up to `points` times."""
-    lines = []
-    for recipe, kept in recipes.items():
-        found = [p for p in kept[0].get("curve", []) if "full/NDCG@10" in p]
-        if not found or _on_valid(kept[0]):  # else it is no validation
-            continue
-        step = max(1, -(-len(found) // points))
-        chosen = found[::-1][::step][::-1]  # the last one among them
-        lines += [
-            f"{recipe}, validation, first seed:",
-            "",
-            paper_tables.row(["steps", *(f"{p['step']:,}" for p in chosen)]),
-            "|---|" + "---:|" * len(chosen),
-            paper_tables.row(["rows", *(f"{p['rows']:,}" for p in chosen)]),
-            paper_tables.row(["minutes", *(f"{p['minutes']:.1f}" for p in chosen)]),
-            paper_tables.row(["full NDCG@10", *(_figure(p["full/NDCG@10"]) for p in chosen)]),
-            "",
-        ]
-    return "\n".join(lines).strip()
+    return [f"--config={named}", *(f"--config.{k}={v}" for k, v in changed.items())]
 
 
 def _mean(kept: list[dict], protocol: str, metric: str) -> float:
@@ -262,9 +219,6 @@ def _mean(kept: list[dict], protocol: str, metric: str) -> float:
 
 def _spread(values: list[float]) -> str:
     if len(values) == 1:
-        return _figure(values[0])
-    return f"{_figure(statistics.mean(values))} ± {_figure(statistics.stdev(values))}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4f}".removeprefix("0")
+        return figure(values[0])
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    return f"{figure(mean)} ± {figure(deviation)}"

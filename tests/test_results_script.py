@@ -182,3 +182,31 @@ def test_what_a_study_tried_and_did_not_keep_stands_last_with_its_commit(tables)
     text = tables({}, {"ml-1m_recipe_4000": study})
     rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
     assert rows[1:] == ["| default", "| a whim (of abc)"]
+
+
+def test_a_default_has_how_far_it_had_come_beside_its_recipe_in_other_numbers_of_updates(tables):
+    def trained(seed, values, *, steps=4000, dropout=0.2):
+        config = ml1m.get_config().to_dict()
+        config["train"] |= {"steps": steps, "eval_every": steps // 4}
+        config["model"] |= {"dropout": dropout}
+        points = [(i + 1) * steps // 4 for i in range(4)]
+        curve = [
+            {"step": step, "rows": 32 * step, "minutes": 1.0, "full/NDCG@10": value}
+            for step, value in zip(points, values, strict=True)
+        ]
+        one = run(0.2) | {"config": config, "curve": curve}
+        one["train"] |= {"seed": seed, "steps": steps}
+        return one
+
+    runs = {
+        "ml-1m_bert4rec_seed0": trained(0, [0.1, 0.15, 0.14, 0.16]),
+        "ml-1m_bert4rec_seed1": trained(1, [0.12, 0.13, 0.15, 0.14]),
+        "ml-1m_bert4rec-8000-steps_seed1": trained(1, [0.1, 0.1, 0.17, 0.16], steps=8000),
+        "ml-1m_bert4rec-dropout.1_seed0": trained(0, [0.2, 0.2, 0.2, 0.2], dropout=0.1),
+    }
+    lines = tables(runs, {}).splitlines()
+    header = next(i for i, line in enumerate(lines) if "| three quarters |" in line)
+    # The best so far of each seed, then their mean: (.15 + .13) / 2, twice (.15 + .15) / 2, and
+    # (.16 + .15) / 2; the longer run's best beside that of the default's seed 1.
+    figures = ".1400 | .1500 | .1500 | .1550 | .1700 in 8,000 (.1500, seed 1)"
+    assert lines[header + 2 : header + 4] == [f"| bert4rec | 2 | 4,000 | {figures} |", ""]
