@@ -92,8 +92,10 @@ def recommend(values, workdir, started):
 
 def serve(values, workdir, started):
     cli.require("serve", "fastapi", "prometheus_client", "uvicorn")
+    from bert4rec_jax import modes
     from bert4rec_jax.serving import schema, server
 
+    modes.refuse_other_settings(default.get_config(), cli.settings_of(values["config"]), workdir)
     server.serve(
         workdir,
         host=values.host,
@@ -126,8 +128,9 @@ def finetune(values, workdir, started):
 
 
 def export(values, workdir, started):
-    from bert4rec_jax import exporting
+    from bert4rec_jax import exporting, modes
 
+    modes.refuse_other_settings(default.get_config(), cli.settings_of(values["config"]), workdir)
     output = pathlib.Path(values.output or f"{workdir}-exported")
     exporting.export(workdir, output)
 

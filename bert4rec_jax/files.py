@@ -76,14 +76,15 @@ def writing(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     The file appears when all are written, or not at all. Its suffix says the format.
     """
     with replacing(path) as unfinished:
-        if path.suffix == ".parquet":
+        suffix = path.suffix.lower()
+        if suffix == ".parquet":
             with _parquet(unfinished) as write:
                 yield write
             return
         with unfinished.open("wb") as file:
 
             def write(frame):
-                if path.suffix == ".csv":
+                if suffix == ".csv":
                     frame.write_csv(file, include_header=not file.tell())
                 else:
                     frame.write_ndjson(file)

@@ -16,7 +16,7 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 def check_output(path: Path) -> None:
     """UserError unless the name of a file of recommendations says a format that can be written."""
-    if path.suffix not in _SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path}: the name of --output must end in one of {', '.join(_SUFFIXES)}")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; choose another --output")

@@ -255,6 +255,19 @@ def saved_config(
     return config
 
 
+def refuse_other_settings(
+    defaults: ml_collections.ConfigDict, overrides: dict[str, Any], workdir: pathlib.Path
+) -> None:
+    """UserError for an override that the run in `workdir`, which is used as it is, does not have.
+
+    Of the data anything may be given: they are not read again, or another log is.
+    """
+    if overrides:
+        configs = (saved_config(defaults, workdir, over) for over in (overrides, {}))
+        now, before = (config.to_dict() | {"data": {}} for config in configs)
+        settings.check_same_config(now, before, workdir)
+
+
 def _patience(config: ml_collections.ConfigDict) -> int:
     """0, never to stop, where validation says nothing."""
     return 0 if settings.judged_by_the_last(config) else config.train.patience

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from bert4rec_jax import lists, modes, settings
+from bert4rec_jax import lists, modes
 from bert4rec_jax.console import say
 from bert4rec_jax.data import interactions, sequences
 from bert4rec_jax.errors import UserError
@@ -47,10 +47,7 @@ def recommend(
         titles: a table of items with a title column, for a column `title`; "": none.
     """
     lists.check_output(output)
-    config, saved = (modes.saved_config(defaults, workdir, over) for over in (overrides, {}))
-    # Of the data, the log to recommend for has its own.
-    now, before = (of.to_dict() | {"data": {}} for of in (config, saved))
-    settings.check_same_config(now, before, workdir)
+    modes.refuse_other_settings(defaults, overrides, workdir)
     recommender = Recommender.load(workdir, item_shards=overrides.get("mesh.model", 1))
     vocab = recommender.vocab
     barred = recommender.barred(
@@ -59,8 +56,9 @@ def recommend(
     )
     title_of = lists.read_titles(titles, vocab) if titles else None
     if source:
-        columns = ("user_column", "item_column", "time_column")
-        histories = read_histories(source, vocab, {name: config.data[name] for name in columns})
+        data = modes.saved_config(defaults, workdir, overrides).data
+        columns = {name: data[name] for name in ("user_column", "item_column", "time_column")}
+        histories = read_histories(source, vocab, columns)
     else:
         experiment = modes.experiment_of(defaults, overrides, workdir)
         histories = _own_histories(experiment, vocab)

@@ -54,7 +54,13 @@ def test_one_process_holds_a_folder_until_it_is_killed(tmp_path):
 
 @pytest.mark.parametrize(
     ("suffix", "read"),
-    [("csv", pl.read_csv), ("jsonl", pl.read_ndjson), ("parquet", pl.read_parquet)],
+    [
+        ("csv", pl.read_csv),
+        ("CSV", pl.read_csv),
+        ("jsonl", pl.read_ndjson),
+        ("parquet", pl.read_parquet),
+        ("PARQUET", pl.read_parquet),
+    ],
 )
 def test_frames_written_one_by_one_are_one_file(tmp_path, suffix, read):
     frames = [pl.DataFrame({"user": [f"u{i}", 'v"x,y'], "rank": [i, 1]}) for i in range(12)]

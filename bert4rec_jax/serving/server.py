@@ -68,8 +68,10 @@ def serve(
             )
         )
         address = "http://{}:{}".format(*listening.getsockname()[:2])
+        # What is counted has no checkpoints.
+        of = "counts" if recommender.step is None else f"checkpoint {recommender.step}"
         say(
-            f"checkpoint {recommender.step}, {len(recommender.vocab):,} items: serving {address} "
+            f"{of}, {len(recommender.vocab):,} items: serving {address} "
             f"after {time.monotonic() - started:.1f} s; Ctrl-C or SIGTERM stops"
         )
         # uvicorn drains, and then raises the signal again: that shall not end in a traceback.

@@ -72,6 +72,17 @@ def test_recommending_with_a_mistake(trained, log, cache, arguments, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("mode", ["serve", "export"])
+def test_what_uses_a_run_as_it_is_refuses_other_settings(trained, cache, tmp_path, mode):
+    command = (f"--mode={mode}", f"--workdir={trained[0]}", f"--output={tmp_path / 'out'}")
+    done = run(cache, *command, "--port=0", "--config.data.path=moved.csv", "--config.seed=7")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "holds a run with seed 0, and now it is 7" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_log_that_has_changed_since_the_training_is_refused(trained, log, cache, tmp_path):
     """Its items would have other ids."""
     changed = tmp_path / "log.csv"
