@@ -1,6 +1,5 @@
 """The learning curves in results/README.md: each recipe's, and how far the defaults had come."""
 
-import importlib
 import pathlib
 import statistics
 import sys
@@ -9,17 +8,14 @@ from collections.abc import Mapping, Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-import paper_studies  # these are beside this file
-import paper_tables
+import paper_tables  # these are beside this file
+import results_settings
 from paper_tables import figure
 
-from bert4rec_jax import settings
-from configs import baselines, default
+from configs import baselines
 
 METRIC = "full/NDCG@10"
 FRACTIONS = {"a half": 0.5, "three quarters": 0.75, "nine tenths": 0.9, "all": 1.0}
-# Settings that are no part of a recipe.
-ASIDE = (*settings.PLACES, "train.log_every", "train.checkpoint_minutes")
 # How long a run trains, and how often it looks.
 BUDGET = ("train.steps", "train.eval_every")
 
@@ -46,84 +42,64 @@ def curves(recipes: Mapping[str, Sequence[dict]], points: int = 8) -> str:
 
 
 def convergence(dataset: str, recipes: Mapping[str, Sequence[dict]]) -> str:
-    """The best validation of each model's default after a part of its updates, and in others.
-
-    "In others": of a kept recipe that has its settings but for the number of updates, beside the
-    default's own over the same seeds.
-    """
+    """The best validation of each model's default after a part of its updates, and of longer and
+    shorter runs: kept recipes that have its settings but for the number of updates."""
     rows = []
     for model, kept in recipes.items():
         if model not in baselines.MODELS or not all(_curve(run) for run in kept):
             continue
         steps = kept[0]["train"]["steps"]
         cells = [_best(kept, part * steps) for part in FRACTIONS.values()]
-        others = []
-        for other in recipes.values():
-            if other is not kept and _curve(other[0]) and _same_recipe(dataset, model, other[0]):
-                others.append(_beside(kept, other))
-        figures = [figure(cell) for cell in cells]
-        rows.append([model, str(len(kept)), f"{steps:,}", *figures, "; ".join(others)])
+        others = [
+            _beside(kept, other)
+            for other in recipes.values()
+            if other is not kept and _curve(other[0]) and _same_recipe(dataset, model, other[0])
+        ]
+        rows.append([model, str(len(kept)), f"{steps:,}", *cells, "; ".join(others)])
     if not rows:
         return ""
     text = (
-        "How far the default of each model had come on validation: the best full NDCG@10 after a "
-        "part of its updates, the mean over seeds. Beside it the same recipe with other numbers of "
-        "updates, whose learning rate falls later or sooner."
+        "How far each model's default had come on validation: the best full NDCG@10 until a part "
+        "of its updates was done, the mean over seeds. The learning rate falls to its end, so that "
+        "a run of half the updates would be better than this one half-way. The last column has "
+        "such runs, of other lengths and else the same, and in brackets the default's figure where "
+        "they have fewer seeds."
     )
-    header = paper_tables.row(["", "seeds", "updates", *FRACTIONS, "in other numbers of updates"])
+    header = paper_tables.row(["", "seeds", "updates", *FRACTIONS, "runs of other lengths"])
     ruler = "|---|" + "---:|" * (2 + len(FRACTIONS)) + "---|"
     return "\n".join([text, "", header, ruler, *map(paper_tables.row, rows)])
 
 
 def _beside(kept: Sequence[dict], other: Sequence[dict]) -> str:
-    """ ".2047 in 30,000 (.2024, seed 0)": another budget, and the default's own of its seeds."""
-    seeds = {run["train"]["seed"] for run in other}
-    steps = other[0]["train"]["steps"]
-    text = f"{figure(_best(other))} in {steps:,}"
-    own = [run for run in kept if run["train"]["seed"] in seeds]
-    if len(own) == len(kept):
+    """ "30,000: .2047 (seed 0; .2024)", with the default's own over the seeds that both have."""
+    own, others = ({run["train"]["seed"]: run for run in runs} for runs in (kept, other))
+    both = sorted(own.keys() & others.keys())
+    text = f"{other[0]['train']['steps']:,}: "
+    if not both:
+        seeds = ", ".join(map(str, sorted(others)))
+        return f"{text}{_best(other)} (seed {seeds})"
+    text += _best([others[seed] for seed in both])
+    if len(both) == len(own):
         return text
-    named = "seed" + "s" * (len(own) > 1) + " " + ", ".join(str(s) for s in sorted(seeds))
-    return f"{text} ({figure(_best(own))}, {named})" if own else text
+    seeds = ", ".join(map(str, both))
+    return f"{text} (seed {seeds}; {_best([own[seed] for seed in both])})"
 
 
-def _best(kept: Sequence[dict], steps: float = float("inf")) -> float:
-    """The mean over seeds of the best validation until then."""
-    return statistics.mean(
-        max((point[METRIC] for point in _curve(run) if point["step"] <= steps), default=0.0)
-        for run in kept
-    )
+def _best(kept: Sequence[dict], steps: float = float("inf")) -> str:
+    """The mean over seeds of the best validation until then; "" where there was none yet."""
+    until = [[p[METRIC] for p in _curve(run) if p["step"] <= steps] for run in kept]
+    return figure(statistics.mean(map(max, until))) if all(until) else ""
 
 
 def _curve(run: dict) -> list[dict]:
     """Its validations; none of a run that trained on their items."""
-    return [] if on_valid(run) else [point for point in run.get("curve", []) if METRIC in point]
-
-
-def on_valid(run: dict) -> bool:
-    return run.get("config", {}).get("data", {}).get("train_on_valid", False)
+    return (
+        []
+        if results_settings.trained_on_valid(run)
+        else [point for point in run.get("curve", []) if METRIC in point]
+    )
 
 
 def _same_recipe(dataset: str, model: str, run: dict) -> bool:
-    changed = changed_settings(dataset, model, run)
+    changed = results_settings.changed(dataset, model, run)
     return "train.steps" in changed and changed.keys() <= set(BUDGET)
-
-
-def changed_settings(dataset: str, model: str, run: dict) -> dict[str, object]:
-    """The settings in which `run` differs from today's config of `model`, and its values."""
-    file = paper_studies.CONFIGS[dataset]
-    today = _settings(importlib.import_module(f"configs.{file}").get_config(model).to_dict())
-    # What it had no setting for, it did as the default does.
-    before = _settings(default.get_config().to_dict()) | _settings(run["config"])
-    if "seconds" not in run["train"]:  # counted
-        today = {name: value for name, value in today.items() if name.startswith("data.")}
-    return {name: before[name] for name in today if before[name] != today[name]}
-
-
-def _settings(config: dict) -> dict[str, object]:
-    found = {
-        f"{section}.{name}": value
-        for section in ("data", "model", "masking", "optimizer", "train")
-        for name, value in config[section].items()
-    }
-    return {name: value for name, value in found.items() if name not in ASIDE}

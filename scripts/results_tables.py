@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import paper_studies  # these are beside this file
 import paper_tables
 import results_curves
+import results_settings
 from paper_tables import figure
 
 from bert4rec_jax.evaluation import published
@@ -119,7 +120,7 @@ def tables(
             "## Studies",
             "By `python scripts/paper_tables.py STUDY --dataset=DATASET --steps=STEPS`. Of one "
             "data set, variants of two studies that are the same model are the same run. A row "
-            "with (of COMMIT) was tried and not kept: only that commit has its setting. Rows of "
+            "with (of COMMIT) is of settings that its study had then and has no more. Rows of "
             "`recipe` that name no learning rate have .001. The paper trained its own for 400,000 "
             "updates of 256 windows: rows of 4,000 say how soon a variant learns, and little of "
             "how far it comes.",
@@ -144,7 +145,7 @@ def _test_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
     order = sorted(recipes, key=lambda r: _mean(recipes[r], "full", "NDCG@10"))
     for recipe in order:
         kept = recipes[recipe]
-        name = f"{recipe} §" if results_curves.on_valid(kept[0]) else recipe
+        name = f"{recipe} §" if results_settings.trained_on_valid(kept[0]) else recipe
         figures = [_spread([run["test"][p][m] for run in kept]) for p, m in COLUMNS]
         steps = ", ".join(sorted({f"{run['train']['steps']:,}" for run in kept}))
         lines.append(paper_tables.row([name, str(len(kept)), *figures, steps, _minutes(kept)]))
@@ -165,7 +166,7 @@ def _easier_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
         found = [run["easier_test"] for run in kept if "easier_test" in run]
         if found:
             figures = [_spread([one[m] for one in found]) for m in EASIER_COLUMNS]
-            name = f"{recipe} §" if results_curves.on_valid(kept[0]) else recipe
+            name = f"{recipe} §" if results_settings.trained_on_valid(kept[0]) else recipe
             rows.append(paper_tables.row([name, str(len(found)), *figures]))
     if not rows:
         return ""
@@ -191,15 +192,16 @@ def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
     rows = []
     for recipe, kept in recipes.items():
         if "config" in kept[0]:
-            commits = ", ".join(dict.fromkeys(run["train"]["commit"] for run in kept))
+            commits = [run["train"]["commit"] for run in kept]
+            commits = ", ".join(commits if len(set(commits)) > 1 else commits[:1])
             seeds = ", ".join(str(run["train"]["seed"]) for run in kept)
             flags = " ".join(_flags(dataset, recipe.partition("-")[0], kept[0]))
             rows.append(paper_tables.row([recipe, seeds, commits, f"`{flags}`"]))
     if not rows:
         return ""
     text = (
-        "The commits that the figures are of, and what trains the same recipe today: "
-        "`python main.py` with these flags and `--config.seed=SEED` behind them."
+        "The commits that the figures are of (one, or one a seed), and what trains the same recipe "
+        "today: `python main.py` with these flags and `--config.seed=SEED` behind them."
     )
     header = paper_tables.row(["", "seeds", "commits", "flags"])
     return "\n".join([text, "", header, "|---|---|---|---|", *rows])
@@ -207,7 +209,7 @@ def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
 
 def _flags(dataset: str, model: str, run: dict) -> list[str]:
     """The config of today that is next, and the settings in which the run differs from it."""
-    changed = results_curves.changed_settings(dataset, model, run)
+    changed = results_settings.changed(dataset, model, run)
     file = paper_studies.CONFIGS[dataset]
     named = f"configs/{file}.py" + (f":{model}" if model != "bert4rec" else "")
     return [f"--config={named}", *(f"--config.{k}={v}" for k, v in changed.items())]

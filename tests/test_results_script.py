@@ -202,11 +202,14 @@ def test_a_default_has_how_far_it_had_come_beside_its_recipe_in_other_numbers_of
         "ml-1m_bert4rec_seed0": trained(0, [0.1, 0.15, 0.14, 0.16]),
         "ml-1m_bert4rec_seed1": trained(1, [0.12, 0.13, 0.15, 0.14]),
         "ml-1m_bert4rec-8000-steps_seed1": trained(1, [0.1, 0.1, 0.17, 0.16], steps=8000),
+        "ml-1m_bert4rec-8000-steps_seed3": trained(3, [0.1, 0.1, 0.1, 0.5], steps=8000),
+        "ml-1m_bert4rec-short_seed7": trained(7, [0.1, 0.11, 0.1, 0.1], steps=2000),
         "ml-1m_bert4rec-dropout.1_seed0": trained(0, [0.2, 0.2, 0.2, 0.2], dropout=0.1),
     }
     lines = tables(runs, {}).splitlines()
     header = next(i for i, line in enumerate(lines) if "| three quarters |" in line)
     # The best so far of each seed, then their mean: (.15 + .13) / 2, twice (.15 + .15) / 2, and
-    # (.16 + .15) / 2; the longer run's best beside that of the default's seed 1.
-    figures = ".1400 | .1500 | .1500 | .1550 | .1700 in 8,000 (.1500, seed 1)"
+    # (.16 + .15) / 2; beside the runs of twice the updates the default's own over their seeds.
+    others = "8,000: .1700 (seed 1; .1500); 2,000: .1100 (seed 7)"
+    figures = f".1400 | .1500 | .1500 | .1550 | {others}"
     assert lines[header + 2 : header + 4] == [f"| bert4rec | 2 | 4,000 | {figures} |", ""]
