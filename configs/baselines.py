@@ -53,7 +53,8 @@ MODELS = {
 
 # The original trains to the end of its updates, over a plateau that may outlast 20 validations.
 PAPER = {"train.patience": 0}
-# What makes training at d = 64 fast: kernels scaled to the width, and ten times the learning rate.
+# Together far faster at d = 64 than the original: kernels scaled to the width, ten times the
+# learning rate, and half the batch.
 FAST = {
     "model.kernel_init": "xavier",
     "optimizer.learning_rate": 1e-3,
