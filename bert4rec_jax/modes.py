@@ -258,10 +258,7 @@ def saved_config(
 def refuse_other_settings(
     defaults: ml_collections.ConfigDict, overrides: dict[str, Any], workdir: pathlib.Path
 ) -> None:
-    """UserError for an override that the run in `workdir`, which is used as it is, does not have.
-
-    Of the data anything may be given: they are not read again, or another log is.
-    """
+    """UserError for an override, but of the data, that the run in `workdir` does not have."""
     if overrides:
         configs = (saved_config(defaults, workdir, over) for over in (overrides, {}))
         now, before = (config.to_dict() | {"data": {}} for config in configs)
