@@ -11,6 +11,14 @@ from bert4rec_jax.evaluation.report import format_table
 # Protocol and metric of each column: the paper's, then what ranks the whole catalogue.
 COLUMNS = [(published.PROTOCOL, m) for m in ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")]
 COLUMNS += [("full", "HR@10"), ("full", "NDCG@10")]
+# What is said of the columns of a protocol, on the screen and below the Markdown.
+TITLES = {published.PROTOCOL: published.PROTOCOL, "full": "full where the column says so"}
+NOTES = {
+    published.PROTOCOL: "Columns that name a metric alone rank the true item among 100 drawn by "
+    "popularity, the same ones for every model.",
+    "full": "Columns called full rank the true item among the whole catalogue but the user's "
+    "earlier items.",
+}
 
 
 def summary(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def screen(table: Mapping[str, Any]) -> str:
     Args:
         table: from `summary`.
     """
-    title = f"{table['dataset']['name']}: {published.PROTOCOL}, and full where the column says so"
+    title = f"{table['dataset']['name']}: {', and '.join(_said(TITLES, table))}"
     rows = [row for row in _rows(table) if row[1] != _INTERVAL]
     return f"{title}\n" + format_table(
         _header(table), [[cell or "-" for cell in row] for row in rows]
@@ -75,9 +83,8 @@ def markdown(table: Mapping[str, Any]) -> str:
         f"{verdict(data['name'], known)}; data digest {data['digest'][:12]}; "
         f"split {data['split']}; {'; '.join(sorted(machines))}.",
         "Test figures of the checkpoint that validation chose: means over users, ties against the "
-        "true item, intervals bootstrapped over users. The first columns rank the true item among "
-        "100 drawn by popularity, the same ones for every model; those called full, among the "
-        "whole catalogue but the user's earlier items. Minutes are of training steps alone.",
+        "true item, intervals bootstrapped over users. "
+        f"{' '.join(_said(NOTES, table))} Minutes are of training steps alone.",
     ]
     if any(model["paper"] for model in table["models"].values()):
         notes.append("Paper: Sun et al., CIKM 2019, Table 2, of the model of that name there.")
@@ -91,6 +98,11 @@ def _columns(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Those of COLUMNS that every model has."""
     tests = [model["test"] for model in table["models"].values()]
     return [(p, m) for p, m in COLUMNS if all(m in test.get(p, {}) for test in tests)]
+
+
+def _said(words: Mapping[str, str], table: Mapping[str, Any]) -> list[str]:
+    """Those of `words`, by protocol, of which the table has columns."""
+    return [words[p] for p in dict.fromkeys(p for p, _ in _columns(table))]
 
 
 def _header(table: Mapping[str, Any]) -> list[str]:

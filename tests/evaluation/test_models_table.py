@@ -45,7 +45,7 @@ def test_the_papers_row_stands_below_ours_where_it_has_one():
         }
     )
     lines = models_table.screen(table).splitlines()
-    assert lines[0].startswith("ml-1m: popularity_100")
+    assert lines[0] == "ml-1m: popularity_100, and full where the column says so"
     assert lines[1].split() == [
         "model", "HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR",
         "full", "HR@10", "full", "NDCG@10", "steps", "minutes",
@@ -83,11 +83,26 @@ def test_the_paper_is_left_out_where_it_says_nothing(dataset):
     assert "paper" not in models_table.markdown(table).lower()
 
 
-def test_columns_are_those_that_every_model_has():
+@pytest.mark.parametrize(
+    ("protocol", "title", "note"),
+    [
+        ("popularity_100", "ml-1m: popularity_100", "among 100 drawn by popularity"),
+        ("full", "ml-1m: full where the column says so", "Columns called full"),
+    ],
+)
+def test_columns_are_those_that_every_model_has_and_no_others_are_spoken_of(protocol, title, note):
     table = models_table.summary(
-        {"caser": results(0.3), "lstm": results(0.2, protocols=("popularity_100",))}
+        {"caser": results(0.3), "lstm": results(0.2, protocols=(protocol,))}
     )
-    assert "full" not in models_table.screen(table).splitlines()[1]
+    lines = models_table.screen(table).splitlines()
+    assert lines[0] == title
+    assert ("full" in lines[1], "HR@5" in lines[1]) == (protocol == "full", protocol != "full")
+    text = models_table.markdown(table)
+    assert note in text
+    assert ("by popularity" in text, "called full" in text) == (
+        protocol != "full",
+        protocol == "full",
+    )
 
 
 def test_the_summary_is_what_the_results_hold():
