@@ -93,11 +93,9 @@ def _best(kept: Sequence[dict], steps: float = float("inf")) -> str:
 
 def _curve(run: dict) -> list[dict]:
     """Its validations; none of a run that trained on their items."""
-    return (
-        []
-        if results_settings.trained_on_valid(run)
-        else [point for point in run.get("curve", []) if METRIC in point]
-    )
+    if results_settings.trained_on_valid(run):
+        return []
+    return [point for point in run.get("curve", []) if METRIC in point]
 
 
 def _same_recipe(dataset: str, model: str, run: dict) -> bool:

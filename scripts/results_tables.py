@@ -192,8 +192,8 @@ def _commands(dataset: str, recipes: dict[str, list[dict]]) -> str:
     rows = []
     for recipe, kept in recipes.items():
         if "config" in kept[0]:
-            commits = [run["train"]["commit"] for run in kept]
-            commits = ", ".join(commits if len(set(commits)) > 1 else commits[:1])
+            of_seeds = [run["train"]["commit"] for run in kept]
+            commits = ", ".join(of_seeds if len(set(of_seeds)) > 1 else of_seeds[:1])
             seeds = ", ".join(str(run["train"]["seed"]) for run in kept)
             flags = " ".join(_flags(dataset, recipe.partition("-")[0], kept[0]))
             rows.append(paper_tables.row([recipe, seeds, commits, f"`{flags}`"]))

@@ -39,7 +39,7 @@ atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_e
 
 # A compilation inside an example takes as long as it takes: no deadline.
 hypothesis.settings.register_profile(
-    "deterministic", derandomize=True, deadline=None, database=None, max_examples=30
+    "deterministic", derandomize=True, deadline=None, database=None, max_examples=50
 )
 hypothesis.settings.load_profile("deterministic")
 

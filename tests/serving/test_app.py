@@ -187,6 +187,7 @@ def test_other_mistakes(client):
         max_leaves=10,
     )
 )  # fmt: skip
+@hypothesis.settings(max_examples=50)
 def test_whatever_json_comes_it_is_answered_or_refused(client, body):
     response = client.post(
         "/recommend", content=json.dumps(body), headers={"Content-Type": "application/json"}
