@@ -108,11 +108,12 @@ def test_four_devices_do_what_one_does(loss):
 @pytest.mark.parametrize("name", ["sampled_softmax", "gbce"])
 def test_a_run_trains_with_it_on_four_devices(name):
     """On the generated log, from the settings to a loss that falls on a batch seen again."""
-    config = synthetic.get_config()
+    config = synthetic.get_config("cloze")
     config.model.hidden, config.model.layers = 8, 1
     config.mesh.data = 4
     config.train.loss = name
     config.train.negatives = 7
+    config.train.batch_size = 32
     config.optimizer.learning_rate, config.optimizer.warmup_steps = 0.02, 1
     experiment = Experiment(config)
     run_step, state = experiment.run_step(), experiment.initial_state()
