@@ -162,9 +162,10 @@ def compare(study: str, dataset: str, runs: dict[str, dict]) -> str:
 
 
 def machine_of(trained: dict) -> str:
-    """Cores, or the GPU's name without its memory: "2", "NVIDIA H100"."""
-    device = trained.get("device", "cpu")
-    return str(trained["cores"]) if device == "cpu" else " ".join(device.split()[:2])
+    """Cores and what of, or the GPU's name without its memory: "2 of Intel Xeon", "NVIDIA H100"."""
+    if (device := trained.get("device", "cpu")) != "cpu":
+        return " ".join(device.split()[:2])
+    return f"{trained['cores']} of {trained['cpu'].replace('(R)', '').removesuffix(' Processor')}"
 
 
 def row(cells: list[str]) -> str:

@@ -101,7 +101,8 @@ def tables(
         "Made by `python scripts/results.py tables` from the files beside it; each holds a run's "
         "config, commit, machine, intervals and learning curve. Test figures of the checkpoint "
         "that validation chose (the last one where ours has §); ± is the standard deviation over "
-        "seeds. Minutes are of training, on so many cores or on a GPU, which other runs shared.",
+        "seeds. Minutes are of training, on so many cores of a CPU or on a GPU, which other runs "
+        "shared.",
         "§ trained on the validation items too, as the paper's own code does (of all users but "
         "those that chose the checkpoint, where one was chosen). BERT4Rec_AC: the epoch of the "
         "best NDCG@10 on test; the best HR@10 of its epochs are .6972 (ml-1m) and .3167 (beauty).",
@@ -178,7 +179,7 @@ def _easier_table(dataset: str, recipes: dict[str, list[dict]]) -> str:
 
 
 def _minutes(kept: list[dict]) -> str:
-    """Their mean, for each number of cores or kind of GPU: "46 on 2, 3 on NVIDIA H100"."""
+    """Their mean on each kind of machine: "46 on 2 of Intel Xeon, 3 on NVIDIA H100"."""
     by_machine: dict[str, list[float]] = {}
     for run in kept:
         if "seconds" in run["train"]:

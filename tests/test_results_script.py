@@ -20,12 +20,13 @@ def tables(load_script):
     return load_script("results_tables").tables
 
 
-def run(ndcg, *, seconds=600.0, cores=2):
+def run(ndcg, *, seconds=600.0, cores=2, cpu="Intel(R) Xeon(R) Processor"):
     sampled = dict.fromkeys(("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"), 0.5)
     return {
         "dataset": {"name": "ml-1m"},
         "model": {"name": "bert4rec"},
-        "train": {"steps": 4000, "seconds": seconds, "cores": cores, "seed": 0, "commit": "abc"},
+        "train": {"steps": 4000, "seconds": seconds, "cores": cores, "cpu": cpu}
+        | {"seed": 0, "commit": "abc"},
         "valid": {"full": {"NDCG@10": ndcg + 0.01}},
         "test": {"popularity_100": sampled, "full": {"HR@10": 2 * ndcg, "NDCG@10": ndcg}},
     }
@@ -41,7 +42,7 @@ def test_seeds_of_one_recipe_are_one_row_and_the_best_stands_last_of_ours(tables
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[0] for row in cells[2:5]] == ["caser", "bert4rec", "the paper's POP"]
     # Mean and standard deviation (of two: their distance over the root of two), mean minutes.
-    assert cells[3][-4:] == [".3400 ± .0283", ".1700 ± .0141", "4,000", "15 on 2"]
+    assert cells[3][-4:] == [".3400 ± .0283", ".1700 ± .0141", "4,000", "15 on 2 of Intel Xeon"]
     assert cells[2][1:3] == ["1", ".5000"]
     assert cells[4][2] == ".0141"
     assert [row[2] for row in cells if row[0] == "the paper's BERT4Rec, d = 256 §"] == [".2863"]
@@ -97,13 +98,21 @@ def test_minutes_on_other_cores_are_not_averaged_together(tables):
         "ml-1m_bert4rec_seed0": run(0.16, cores=2),
         "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0, cores=1),
     }
-    assert "| 10 on 2, 20 on 1 |" in tables(runs, {})
+    assert "| 10 on 2 of Intel Xeon, 20 on 1 of Intel Xeon |" in tables(runs, {})
+
+
+def test_minutes_on_other_cpus_are_not_averaged_together(tables):
+    runs = {
+        "ml-1m_bert4rec_seed0": run(0.16),
+        "ml-1m_bert4rec_seed1": run(0.18, seconds=1200.0, cpu="AMD EPYC"),
+    }
+    assert "| 10 on 2 of Intel Xeon, 20 on 2 of AMD EPYC |" in tables(runs, {})
 
 
 def test_minutes_on_a_gpu_name_it_and_are_not_averaged_with_a_cpus(tables):
     runs = {"ml-1m_bert4rec_seed0": run(0.16), "ml-1m_bert4rec_seed1": run(0.18, seconds=180.0)}
     runs["ml-1m_bert4rec_seed1"]["train"] |= {"device": "NVIDIA H100 80GB HBM3", "cores": 16}
-    assert "| 10 on 2, 3 on NVIDIA H100 |" in tables(runs, {})
+    assert "| 10 on 2 of Intel Xeon, 3 on NVIDIA H100 |" in tables(runs, {})
 
 
 def test_the_easier_test_is_a_table_of_its_own_beside_the_figures_published_under_it(tables):
