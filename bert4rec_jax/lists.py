@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from bert4rec_jax.console import say
 from bert4rec_jax.data import panics
 from bert4rec_jax.errors import UserError
 from bert4rec_jax.vocab import PAD, Vocabulary
@@ -25,6 +26,8 @@ def check_output(path: Path) -> None:
 def read_items(path: str, vocab: Vocabulary) -> list[str]:
     """The raw ids in a file: the column `item` of a .parquet, .csv or .tsv, else one a line.
 
+    Says how many of them are not in `vocab`.
+
     Raises:
         UserError: there is no such file or column, or none of its items is in `vocab`, which is
             more likely the wrong file than a wish.
@@ -38,16 +41,20 @@ def read_items(path: str, vocab: Vocabulary) -> list[str]:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: cannot be read ({reason}); is it the right file?") from error
         items = [line.strip() for line in lines if line.strip()]
-    _refuse_strangers(path, items, vocab)
+    if unknown := _strangers(path, items, vocab):
+        say(f"{path}: {unknown:,} of {len(items):,} items are not known to the model")
     return items
 
 
-def _refuse_strangers(path: str, items: list[str], vocab: Vocabulary) -> None:
-    if not (vocab.encode(items) != PAD).any():
+def _strangers(path: str, items: list[str], vocab: Vocabulary) -> int:
+    """How many are not in `vocab`; UserError if all of them."""
+    unknown = int((vocab.encode(items) == PAD).sum())
+    if unknown == len(items):
         raise UserError(
             f"{path}: none of its {len(items)} items is one that the model knows; is it the right "
             "file?"
         )
+    return unknown
 
 
 def read_titles(path: str, vocab: Vocabulary) -> dict[str, str]:
@@ -57,7 +64,7 @@ def read_titles(path: str, vocab: Vocabulary) -> dict[str, str]:
         UserError: as `read_items`.
     """
     frame = _read_table(path, ("item", "title"))
-    _refuse_strangers(path, frame["item"].to_list(), vocab)
+    _strangers(path, frame["item"].to_list(), vocab)  # many: titles of a larger catalogue
     return dict(zip(frame["item"], frame["title"], strict=True))
 
 

@@ -10,9 +10,11 @@ from bert4rec_jax.vocab import Vocabulary
 VOCAB = Vocabulary(("3", "a b", "7"))
 
 
-def test_a_text_file_has_one_item_a_line(tmp_path):
+def test_a_text_file_has_one_item_a_line(tmp_path, capsys):
     (tmp_path / "items.txt").write_text("\ufeff7\n\n a b \nunknown\n")
     assert read_items(str(tmp_path / "items.txt"), VOCAB) == ["7", "a b", "unknown"]
+    said = capsys.readouterr().err
+    assert said.endswith("items.txt: 1 of 3 items are not known to the model\n")
 
 
 @pytest.mark.parametrize(

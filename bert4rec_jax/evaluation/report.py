@@ -53,7 +53,7 @@ def read_ranks(path: str | os.PathLike) -> pl.DataFrame:
     path = Path(path)
     file = path / "ranks.parquet" if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"{file}: no such file; a finished run leaves one in its workdir")
+        raise UserError(f"{file}: no such file or folder; name a finished run's work directory")
     with panics.refusing(
         lambda reason: UserError(f"{file}: not a file of ranks ({reason}); evaluate the run again")
     ):
