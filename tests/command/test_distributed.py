@@ -127,7 +127,7 @@ def test_processes_of_two_minds_are_refused(log, cache, workdir):
 def test_a_signal_to_one_a_kill_of_another_and_other_numbers_of_processes(
     alone, log, cache, workdir
 ):
-    """Two processes stop together; of three, one is killed and the others say so; one finishes."""
+    """Two processes stop together; of four, one is killed and the others say so; one finishes."""
     command = (*TINY, *PLAIN, f"--config.data.path={log}", f"--workdir={workdir}")
     without_end = (*command, *WITHOUT_END)
     two = start_all(cache, *without_end, processes=2, devices=2)
@@ -136,15 +136,15 @@ def test_a_signal_to_one_a_kill_of_another_and_other_numbers_of_processes(
         (code, _, err), (other, _, _) = ends(two)
     assert (code, other) == (0, 0), err
     saved = re.search(r"signal to another process: saved step (\d+)", err)[1]
-    three = start_all(cache, *without_end, processes=3)
-    with running(workdir, three, lines=int(saved) + 30):
-        three[2].kill()
-        ended = ends(three, seconds=60)
+    four = start_all(cache, *without_end, processes=4)
+    with running(workdir, four, lines=int(saved) + 30):
+        four[2].kill()
+        ended = ends(four, seconds=60)
     assert f"resuming {workdir} at step {saved}" in ended[0][2]
     for number, (code, _, err) in enumerate(ended):
         if number != 2:
             assert code == 2, err
-            assert "error: process 2 of 3 has ended" in err
+            assert "error: process 2 of 4 has ended" in err
             assert "Traceback" not in err
     reached = max(losses(workdir))
     done = run(cache, *command, f"--config.train.steps={reached + 2}")

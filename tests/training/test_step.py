@@ -96,8 +96,8 @@ def assert_close(a, b, **tolerance):
 
 def test_four_devices_do_what_one_does():
     """Same masks, so the same loss, gradients (their norm, and where they lead) and counts."""
-    one, one_sums, _ = run(1)
-    four, four_sums, _ = run(4)
+    one, one_sums, _ = run(1, layers=2)
+    four, four_sums, _ = run(4, layers=2)
     assert_close(one_sums[:3], four_sums[:3], rtol=1e-5)
     # Rounding differs, and Adam's division lets it grow from step to step.
     assert_close(one_sums, four_sums, rtol=1e-2)
@@ -153,8 +153,8 @@ def test_rows_that_ask_little_are_told_from_those_that_ask_much(devices):
 
 
 def test_packed_rows_do_what_unpacked_rows_do():
-    _, packed_sums, _ = run(1)
-    _, plain_sums, _ = run(1, packed=False, rows=14)
+    _, packed_sums, _ = run(1, layers=2)
+    _, plain_sums, _ = run(1, packed=False, rows=14, layers=2)
     for a, b in zip(packed_sums[:3], plain_sums[:3], strict=True):
         assert a["weight"] == b["weight"]
         assert a["examples"] == b["examples"] == 14
@@ -163,7 +163,7 @@ def test_packed_rows_do_what_unpacked_rows_do():
 
 
 def test_the_step_compiles_once():
-    assert run(1)[2] == 1
+    assert run(1, layers=2)[2] == 1
 
 
 @pytest.mark.parametrize("devices", [1, 4])
@@ -187,7 +187,7 @@ def test_an_update_is_left_out_whole_where_one_device_has_no_finite_gradient():
     assert not np.isfinite(sums["grad_norm"])
     assert after.step == before.step + 1 == 1
     assert_close(after[1:], before[1:], rtol=0)
-    assert run(4)[1][0]["skipped"] == 0
+    assert run(4, layers=2)[1][0]["skipped"] == 0
 
 
 def test_a_loss_draws_its_own_on_each_device():
@@ -222,6 +222,6 @@ def test_dropout_differs_between_devices_and_steps():
 
 
 def test_training_learns():
-    _, sums, _ = run(1)
+    _, sums, _ = run(1, layers=2)
     first, last = (s["loss"] / s["weight"] for s in (sums[0], sums[-1]))
     assert last < first - 0.3
