@@ -25,8 +25,14 @@ def run(ndcg, *, seconds=600.0, cores=2, cpu="Intel(R) Xeon(R) Processor"):
     return {
         "dataset": {"name": "ml-1m"},
         "model": {"name": "bert4rec"},
-        "train": {"steps": 4000, "seconds": seconds, "cores": cores, "cpu": cpu}
-        | {"seed": 0, "commit": "abc"},
+        "train": {
+            "steps": 4000,
+            "seconds": seconds,
+            "cores": cores,
+            "cpu": cpu,
+            "seed": 0,
+            "commit": "abc",
+        },
         "valid": {"full": {"NDCG@10": ndcg + 0.01}},
         "test": {"popularity_100": sampled, "full": {"HR@10": 2 * ndcg, "NDCG@10": ndcg}},
     }
