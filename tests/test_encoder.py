@@ -213,7 +213,7 @@ def test_bfloat16_stays_near_float32(params):
 @pytest.mark.parametrize("kind", [Encoder, Caser])
 def test_gradients_of_a_frequent_item_add_up_in_float32(kind):
     """Of 2,000 equal rows: in bfloat16 a sum stands still at some 256 times what is added."""
-    options = {"neighbours": 0, "layers": 1} if kind is Encoder else {}
+    options = {"neighbours": 0} if kind is Encoder else {}
     exact = kind(items=3, max_length=2, hidden=8, dropout=0.0, **options)
     ids, ones = np.full((2000, 2), 2, np.int32), np.ones((2000, 2), np.int32)
     places = np.tile(np.arange(2, dtype=np.int32), (2000, 1))

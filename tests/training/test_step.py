@@ -45,7 +45,6 @@ def run(
     budgets=None,
     loss=LOSSES["softmax"],
     split: int = 1,
-    layers: int = 1,
     encoder=Encoder,
 ):
     """(state, sums of each step, programs compiled), from the same seeds.
@@ -53,12 +52,7 @@ def run(
     `devices` share a batch, and for each of those `split` the item table.
     """
     model = encoder(
-        items=ITEMS,
-        max_length=LENGTH,
-        hidden=8,
-        layers=layers,
-        dropout=dropout,
-        attention_dropout=dropout,
+        items=ITEMS, max_length=LENGTH, hidden=8, dropout=dropout, attention_dropout=dropout
     )
     optimizer = make_optimizer(
         learning_rate_schedule(learning_rate=0.01, warmup_steps=1, steps=100)
@@ -96,8 +90,8 @@ def assert_close(a, b, **tolerance):
 
 def test_four_devices_do_what_one_does():
     """Same masks, so the same loss, gradients (their norm, and where they lead) and counts."""
-    one, one_sums, _ = run(1, layers=2)
-    four, four_sums, _ = run(4, layers=2)
+    one, one_sums, _ = run(1)
+    four, four_sums, _ = run(4)
     assert_close(one_sums[:3], four_sums[:3], rtol=1e-5)
     # Rounding differs, and Adam's division lets it grow from step to step.
     assert_close(one_sums, four_sums, rtol=1e-2)
@@ -130,9 +124,8 @@ def test_four_devices_read_the_same_rows_left_to_right():
 
 def test_what_the_last_block_spares_changes_nothing():
     """Positions that nothing is asked of: left out of the last block, or computed all the same."""
-    options = {"steps": 1, "descent": True, "layers": 2}
-    few = run(1, **options)
-    all_of_them = run(1, budgets=(Budget(8, LENGTH),), **options)
+    few = run(1, steps=1, descent=True)
+    all_of_them = run(1, steps=1, descent=True, budgets=(Budget(8, LENGTH),))
     assert_close(few[1], all_of_them[1], rtol=1e-5)
     assert_close(few[0].params, all_of_them[0].params, rtol=1e-4, atol=1e-6)
 
@@ -153,8 +146,8 @@ def test_rows_that_ask_little_are_told_from_those_that_ask_much(devices):
 
 
 def test_packed_rows_do_what_unpacked_rows_do():
-    _, packed_sums, _ = run(1, layers=2)
-    _, plain_sums, _ = run(1, packed=False, rows=14, layers=2)
+    _, packed_sums, _ = run(1)
+    _, plain_sums, _ = run(1, packed=False, rows=14)
     for a, b in zip(packed_sums[:3], plain_sums[:3], strict=True):
         assert a["weight"] == b["weight"]
         assert a["examples"] == b["examples"] == 14
@@ -163,7 +156,7 @@ def test_packed_rows_do_what_unpacked_rows_do():
 
 
 def test_the_step_compiles_once():
-    assert run(1, layers=2)[2] == 1
+    assert run(1)[2] == 1
 
 
 @pytest.mark.parametrize("devices", [1, 4])
@@ -187,7 +180,7 @@ def test_an_update_is_left_out_whole_where_one_device_has_no_finite_gradient():
     assert not np.isfinite(sums["grad_norm"])
     assert after.step == before.step + 1 == 1
     assert_close(after[1:], before[1:], rtol=0)
-    assert run(4, layers=2)[1][0]["skipped"] == 0
+    assert run(4)[1][0]["skipped"] == 0
 
 
 def test_a_loss_draws_its_own_on_each_device():
@@ -222,6 +215,6 @@ def test_dropout_differs_between_devices_and_steps():
 
 
 def test_training_learns():
-    _, sums, _ = run(1, layers=2)
+    _, sums, _ = run(1)
     first, last = (s["loss"] / s["weight"] for s in (sums[0], sums[-1]))
     assert last < first - 0.3
